@@ -1,0 +1,109 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// A CreateRequest says what a new session is to be. The zero value asks for an
+// empty anonymous session.
+type CreateRequest struct {
+	// User is the principal to whom the session is bound; empty for none. It
+	// must come from verified credentials, never from the client's say-so.
+	User     string
+	Metadata state.Metadata
+	// Data may have reserved keys: whoever creates sessions is the adapter.
+	Data map[string]json.RawMessage
+}
+
+// Create makes a session with a new id, which is in Session.ID and nowhere
+// else: it cannot be had again. Ids presented by clients are never adopted.
+//
+// If the user has as many sessions as the policy allows, the oldest are ended
+// in the same step, or the new one is refused with [ErrLimit].
+func (m *Manager) Create(ctx context.Context, req CreateRequest) (*Session, error) {
+	id, err := m.gen.id(req.User)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", m.kind, err)
+	}
+	r, err := m.insert(ctx, id, req)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", m.kind, err)
+	}
+	return m.session(id, r), nil
+}
+
+// insert stores a new record under the id and reports it.
+func (m *Manager) insert(ctx context.Context, id ID, req CreateRequest) (*state.Record, error) {
+	op, err := m.gen.op()
+	if err != nil {
+		return nil, err
+	}
+	create := state.CreateOp{
+		Record: state.Record{
+			Namespace: m.namespace, Kind: m.kind, Ref: id.Ref(), User: req.User,
+			Secret: state.Secret{Hash: id.Hash()}, Meta: req.Metadata, Data: req.Data,
+		},
+		Idle: m.policy.idle(), Lifetime: m.policy.AbsoluteLifetime,
+		Limit: m.policy.limit(), ID: op,
+		By: "new " + m.kind + " " + id.Ref().String(),
+	}
+	res, err := m.applyCreate(ctx, create)
+	if err != nil {
+		m.refused(ctx, err, req.User)
+		return nil, err
+	}
+	r := create.Record.Clone()
+	r.Stamp = res.Stamp
+	m.ended(ctx, res.Ended...)
+	m.emit(ctx, Event{Type: EventCreated, At: r.Created, Ref: r.Ref, User: r.User, Size: state.Size(&r)})
+	return &r, nil
+}
+
+func (m *Manager) refused(ctx context.Context, err error, user string) {
+	if errors.Is(err, ErrLimit) {
+		m.emit(ctx, Event{Type: EventLimitRefused, At: m.clock(), User: user})
+	}
+}
+
+// applyCreate creates, and finds out what happened where the answer was lost.
+// Sending the same create again is safe: the ref is taken if the first one
+// arrived. Whatever the second answers but success, the first may still arrive.
+func (m *Manager) applyCreate(ctx context.Context, create state.CreateOp) (state.Result, error) {
+	res, err := state.Do(ctx, m.store, create)
+	if !errors.Is(err, ErrUnknownOutcome) {
+		return res, err
+	}
+	for attempt := range outcomeAttempts {
+		if pause(ctx, attempt) != nil {
+			return res, err
+		}
+		r, readErr := m.store.Get(ctx, create.Record.Key())
+		if readErr == nil && r.Secret.Hash == create.Record.Secret.Hash {
+			return state.Result{Stamp: r.Stamp}, nil
+		}
+		if !errors.Is(readErr, ErrNotFound) {
+			continue
+		}
+		if endOf(readErr) != nil {
+			return res, err
+		}
+		if again, err := state.Do(ctx, m.store, create); err == nil {
+			return again, nil
+		}
+	}
+	return res, err
+}
+
+// endOf returns how the record of a not-found error ended, or nil.
+func endOf(err error) *state.End {
+	var nf *state.NotFoundError
+	if errors.As(err, &nf) {
+		return nf.End
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// An EventType says what an Event reports.
+type EventType int
+
+const (
+	// EventCreated: a session was created. Size is set.
+	EventCreated EventType = iota + 1
+	// EventUpdated: data or metadata changed. Size is set.
+	EventUpdated
+	// EventExtended: a session was given a new lifetime.
+	EventExtended
+	// EventReactivated: an idle session was accessed.
+	EventReactivated
+	// EventRegenerated: a session got a new secret.
+	EventRegenerated
+	// EventEnded: a session ended, of the Reason given. Age is set.
+	EventEnded
+	// EventBindingMismatch: an id was presented by somebody else. User is
+	// whose session it is, By who presented it.
+	EventBindingMismatch
+	// EventLimitRefused: a session was refused by a limit. There is no Ref.
+	EventLimitRefused
+)
+
+// String returns the name of the type, as logs and audits have it.
+func (t EventType) String() string {
+	switch t {
+	case EventCreated:
+		return "created"
+	case EventUpdated:
+		return "updated"
+	case EventExtended:
+		return "extended"
+	case EventReactivated:
+		return "reactivated"
+	case EventRegenerated:
+		return "regenerated"
+	case EventEnded:
+		return "ended"
+	case EventBindingMismatch:
+		return "binding_mismatch"
+	case EventLimitRefused:
+		return "limit_refused"
+	}
+	return "unknown"
+}
+
+// An Event is something that happened to a session. It is emitted once, by the
+// process whose operation caused it; [Manager.Watch] tells of what others do.
+//
+// There are two limits to that. If the answer to a write was lost, and the
+// Manager found out that it had happened, what a Create evicted goes
+// unreported. And two processes that access an idle session at the same moment
+// may both report its reactivation.
+type Event struct {
+	Type   EventType
+	At     time.Time // by the store's clock where the store was asked
+	Ref    state.Ref
+	Kind   string
+	User   string
+	Reason state.Reason  // of EventEnded
+	By     string        // who did it, for people
+	Age    time.Duration // of EventEnded: from creation to the end
+	Size   int           // of EventCreated and EventUpdated: bytes, as [state.Size] measures
+}
+
+func (m *Manager) emit(ctx context.Context, e Event) {
+	if m.observe == nil {
+		return
+	}
+	e.Kind = m.kind
+	m.observe(ctx, e)
+}
+
+// ended reports an ending by the store's account of it.
+func (m *Manager) ended(ctx context.Context, ends ...state.End) {
+	for _, e := range ends {
+		m.emit(ctx, Event{
+			Type: EventEnded, At: e.At, Ref: e.Key.Ref, User: e.User,
+			Reason: e.Reason, By: e.By, Age: e.At.Sub(e.Created),
+		})
+	}
+}
