@@ -35,9 +35,9 @@ var secretEncoding = base64.RawURLEncoding
 // The zero ID is none. IDs are immutable; compare them with [ID.Equal].
 type ID struct {
 	ref state.Ref
-	// The pointer keeps the secret from fmt even where an ID stands in an
-	// unexported field, whose methods fmt cannot call.
-	secret *secret
+	// The function keeps the secret from whatever prints by reflection: fmt,
+	// for one, cannot call the methods of an ID in an unexported field.
+	open func() secret
 }
 
 type secret struct {
@@ -46,7 +46,8 @@ type secret struct {
 }
 
 func newID(ref state.Ref, raw []byte) ID {
-	return ID{ref: ref, secret: &secret{bytes: raw, hash: sha256.Sum256(raw)}}
+	s := secret{bytes: raw, hash: sha256.Sum256(raw)}
+	return ID{ref: ref, open: func() secret { return s }}
 }
 
 // ParseID reads what a client presents. It accepts exactly what [ID.Reveal]
@@ -88,11 +89,11 @@ func (id ID) Reveal() string {
 	if id.IsZero() {
 		return ""
 	}
-	return id.ref.String() + "." + secretEncoding.EncodeToString(id.secret.bytes)
+	return id.ref.String() + "." + secretEncoding.EncodeToString(id.open().bytes)
 }
 
 // IsZero reports whether the ID is none.
-func (id ID) IsZero() bool { return id.secret == nil }
+func (id ID) IsZero() bool { return id.open == nil }
 
 // Hash returns the SHA-256 of the secret, which is what stores keep. It is
 // zero for the zero ID.
@@ -100,7 +101,7 @@ func (id ID) Hash() state.Hash {
 	if id.IsZero() {
 		return state.Hash{}
 	}
-	return id.secret.hash
+	return id.open().hash
 }
 
 // Matches reports whether h is the hash of the secret, in constant time. The

@@ -1,0 +1,86 @@
+package session_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/session"
+)
+
+func TestPolicyDefaults(t *testing.T) {
+	got := session.Policy{}.Defaults()
+	want := session.Policy{
+		IdleTimeout: 2 * time.Hour, AbsoluteLifetime: 24 * time.Hour, MaxLifetime: 24 * time.Hour,
+		MaxPerUser: 5, SweepInterval: 15 * time.Minute, TouchInterval: time.Minute,
+		ActiveWindow: 5 * time.Minute, RegenerateGrace: 30 * time.Second, SecretBytes: 32,
+	}
+	if got != want {
+		t.Errorf("got %+v", got)
+	}
+	if got.Defaults() != got || got.Check() != nil {
+		t.Error("the defaults do not stand")
+	}
+}
+
+func TestTouchIntervalFollowsTheIdleTimeout(t *testing.T) {
+	for idle, want := range map[time.Duration]time.Duration{
+		time.Millisecond: time.Millisecond,
+		time.Second:      100 * time.Millisecond,
+		10 * time.Minute: time.Minute,
+		10 * time.Hour:   time.Minute,
+	} {
+		p := session.Policy{IdleTimeout: idle}
+		if got := p.Defaults().TouchInterval; got != want {
+			t.Errorf("idle %v: got %v, want %v", idle, got, want)
+		}
+		if err := p.Check(); err != nil {
+			t.Errorf("idle %v: %v", idle, err)
+		}
+	}
+}
+
+func TestPolicyCheck(t *testing.T) {
+	for name, p := range map[string]session.Policy{
+		"short secret":          {SecretBytes: 15},
+		"long secret":           {SecretBytes: 65},
+		"negative secret":       {SecretBytes: -1},
+		"negative idle":         {IdleTimeout: -1},
+		"idle under precision":  {IdleTimeout: time.Microsecond},
+		"negative lifetime":     {AbsoluteLifetime: -time.Hour},
+		"endless":               {AbsoluteLifetime: 100 * 365 * 24 * time.Hour},
+		"maximum below":         {AbsoluteLifetime: time.Hour, MaxLifetime: time.Minute},
+		"negative total":        {MaxTotal: -1},
+		"negative sweep":        {SweepInterval: -1},
+		"negative touch":        {TouchInterval: -1},
+		"touch over idle":       {IdleTimeout: time.Second, TouchInterval: time.Minute},
+		"touch over active":     {ActiveWindow: time.Second, TouchInterval: time.Minute},
+		"negative regeneration": {RegenerateInterval: -1},
+		"negative grace":        {RegenerateGrace: -1},
+	} {
+		if err := p.Check(); !errors.Is(err, session.ErrPolicy) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := session.NewManager(nil, session.Options{Policy: p}); !errors.Is(err, session.ErrPolicy) {
+			t.Errorf("%s: manager: got %v", name, err)
+		}
+	}
+	for name, p := range map[string]session.Policy{
+		"guide's expiry test": {AbsoluteLifetime: 100 * time.Millisecond},
+		"no limit":            {MaxPerUser: -1},
+		"single session":      {MaxPerUser: 1},
+		"least":               {IdleTimeout: time.Millisecond, AbsoluteLifetime: time.Millisecond, ActiveWindow: time.Millisecond},
+	} {
+		if err := p.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNewManagerChecksNames(t *testing.T) {
+	for _, o := range []session.Options{{Namespace: "A b"}, {Kind: "-x"}} {
+		if _, err := session.NewManager(nil, o); !errors.Is(err, session.ErrInvalid) {
+			t.Errorf("%+v: got %v", o, err)
+		}
+	}
+}
