@@ -1,0 +1,34 @@
+package statetest
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func openMemory(t testing.TB, clock *Clock) state.Store {
+	t.Helper()
+	var now func() time.Time
+	if clock != nil {
+		now = clock.Now
+	}
+	s := memory.New(memory.Options{Clock: now})
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	return s
+}
+
+func TestRunOnMemory(t *testing.T) { Run(t, Harness{Open: openMemory}) }
+
+func TestRunOnMemoryWithItsOwnClock(t *testing.T) {
+	Run(t, Harness{Open: openMemory, OwnClock: true})
+}
