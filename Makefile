@@ -1,0 +1,27 @@
+# What a developer and CI run. "make test" installs what the tests need.
+
+# Packages whose tests run under the race detector: all but those that drive
+# other processes, where it sees nothing.
+RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench)
+
+.PHONY: build test check race deps clean
+
+build:
+	go build -o bin/coatcheck ./cmd/coatcheck
+
+test: deps
+	go run ./internal/testkit/report ./...
+
+deps:
+	@internal/testkit/install
+
+check:
+	@files=$$(git ls-files '*.go' | xargs gofmt -l) && if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+race:
+	go run ./internal/testkit/report -race $(RACE)
+
+clean:
+	rm -rf bin e2e/clients/node_modules
