@@ -73,6 +73,13 @@ func storeGroups() []group {
 		{"Delete", deleteChecks()},
 		{"Get", getChecks()},
 		{"Limit", limitChecks()},
+		{"Apply", applyChecks()},
+		{"List", listChecks()},
+		{"Watch", watchChecks()},
+		{"Sweep", sweepChecks()},
+		{"Hostile", hostileChecks()},
+		{"Context", contextChecks()},
+		{"Close", closeChecks()},
 	}
 }
 
