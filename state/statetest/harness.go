@@ -73,6 +73,7 @@ func storeGroups() []group {
 		{"Delete", deleteChecks()},
 		{"Get", getChecks()},
 		{"Limit", limitChecks()},
+		{"Model", modelChecks()},
 		{"Apply", applyChecks()},
 		{"List", listChecks()},
 		{"Watch", watchChecks()},
