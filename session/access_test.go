@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
@@ -301,37 +302,57 @@ func TestAccessGivesUpWithItsContext(t *testing.T) {
 }
 
 func TestRequestsAtTheSameMomentShareATouch(t *testing.T) {
-	b := newBench(t, session.Policy{})
-	id := b.create("ann").ID
-	b.clock.Advance(time.Minute)
-	b.access(id, "ann")
-	b.clock.Advance(time.Hour)
-	b.journal.take()
-	before := b.store.writes(state.TouchOp{})
+	for name, c := range map[string]struct {
+		err           error
+		want          error
+		reactivations int
+	}{
+		"written":  {nil, nil, 1},
+		"outage":   {state.ErrUnavailable, nil, 0},
+		"it ended": {state.ErrNotFound, session.ErrNotFound, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, session.Policy{})
+				id := b.create("ann").ID
+				b.clock.Advance(time.Minute)
+				b.access(id, "ann")
+				b.clock.Advance(time.Hour)
+				b.journal.take()
+				before := b.store.writes(state.TouchOp{})
 
-	const n = 16
-	var all sync.WaitGroup
-	entered, release := make(chan struct{}), make(chan struct{})
-	b.store.next(fault{arrives: true, then: func() { close(entered); <-release }})
-	access := func() {
-		if s, err := b.Access(t.Context(), id, "ann"); err != nil || s.State != session.Active {
-			t.Errorf("got %+v, %v", s, err)
-		}
-	}
-	all.Go(access)
-	<-entered
-	// The touch has arrived but is not answered. Whoever comes now either
-	// waits for it or has read a record that is touched already.
-	for range n {
-		all.Go(access)
-	}
-	close(release)
-	all.Wait()
-	if got := b.store.writes(state.TouchOp{}) - before; got != 1 {
-		t.Errorf("%d touches", got)
-	}
-	if got := len(b.journal.of(session.EventReactivated)); got != 1 {
-		t.Errorf("%d reactivations", got)
+				release := make(chan struct{})
+				b.store.next(fault{before: func() { <-release }, arrives: c.err == nil, err: c.err})
+				var all sync.WaitGroup
+				for range 16 {
+					all.Go(func() {
+						s, err := b.Access(t.Context(), id, "ann")
+						if err != c.want || err == nil && s.State != session.Active {
+							t.Errorf("got %+v, %v", s, err)
+						}
+					})
+				}
+				// One whose patience ends does not wait for the others.
+				ctx, cancel := context.WithCancel(t.Context())
+				all.Go(func() {
+					synctest.Wait()
+					if _, err := b.Access(ctx, id, "ann"); !errors.Is(err, context.Canceled) {
+						t.Errorf("got %v", err)
+					}
+				})
+				time.Sleep(time.Second) // until all wait
+				cancel()
+				synctest.Wait()
+				close(release)
+				all.Wait()
+				if got := b.store.writes(state.TouchOp{}) - before; c.err == nil && got != 1 || c.err != nil && got != 0 {
+					t.Errorf("%d touches", got)
+				}
+				if got := len(b.journal.of(session.EventReactivated)); got != c.reactivations {
+					t.Errorf("%d reactivations", got)
+				}
+			})
+		})
 	}
 }
 
