@@ -23,12 +23,13 @@ func (s *Store) create(op *state.CreateOp) state.Result {
 	if err != nil {
 		return state.Result{Err: err}
 	}
+	stamp := op.Stamp(now)
 	e := s.newEntry(sp, t, state.Record{
 		Namespace: given.Namespace,
 		Kind:      given.Kind,
 		Ref:       given.Ref,
 		User:      given.User,
-		Stamp:     op.Stamp(now),
+		Stamp:     stamp,
 		Secret:    state.Secret{Hash: given.Secret.Hash},
 		Meta:      given.Meta,
 		Data:      cloneData(given.Data),
@@ -38,7 +39,7 @@ func (s *Store) create(op *state.CreateOp) state.Result {
 	if err != nil {
 		return state.Result{Err: err}
 	}
-	return state.Result{Stamp: e.rec.Stamp, Ended: ends}
+	return state.Result{Stamp: stamp, Ended: ends}
 }
 
 // replace ends the victims and inserts e, with the shards of all of them
