@@ -113,9 +113,10 @@ import (
 // Sweep ends at most n expired records, as Delete would, with [ReasonIdle] or
 // [ReasonAbsolute], and returns their Ends. Every expired record is returned by
 // exactly one Sweep, however many run at once. If more have expired it returns
-// n Ends; callers call again. Each call also forgets up to n tombstones that
-// are due. Stores run no timers of their own: what Sweep does not remove
-// stays, unseen.
+// n Ends; callers call again. Each call also forgets tombstones that are due, at
+// least n of them if there are so many: else they would pile up where records
+// are deleted faster than swept. Stores run no timers of their own: what Sweep
+// does not remove stays, unseen.
 //
 // # Lifetime
 //
