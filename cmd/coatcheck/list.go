@@ -11,14 +11,14 @@ import (
 type listCmd struct {
 	sessionsFlags `embed:""`
 
-	Kind          string  `default:"session" env:"-" help:"What to list: session, basket, note, or any other kind of record."`
-	User          *string `placeholder:"USER" env:"-" help:"Only those of this user; \"\" for those of nobody."`
-	State         string  `enum:",created,active,idle,expired" default:"" placeholder:"STATE" env:"-" help:"Only those in this state: created, active, idle or expired (and not yet swept)."`
-	Owner         string  `placeholder:"NODE" env:"-" help:"Only those that are live in this process."`
-	Address       prefix  `placeholder:"NET" env:"-" help:"Only those from this client address or network."`
-	CreatedAfter  moment  `placeholder:"TIME" env:"-" help:"Only those created at or after this time, or so long ago (2h) at most."`
-	CreatedBefore moment  `placeholder:"TIME" env:"-" help:"Only those created before this time, or longer ago."`
-	Max           int     `placeholder:"N" env:"-" help:"At most so many."`
+	Kind          string  `default:"session" help:"What to list: session, basket, note, or any other kind of record."`
+	User          *string `placeholder:"USER" help:"Only those of this user; \"\" for those of nobody."`
+	State         string  `enum:",created,active,idle,expired" default:"" placeholder:"STATE" help:"Only those in this state: created, active, idle or expired (and not yet swept)."`
+	Owner         string  `placeholder:"NODE" help:"Only those that are live in this process."`
+	Address       prefix  `placeholder:"NET" help:"Only those from this client address or network."`
+	CreatedAfter  moment  `placeholder:"TIME" help:"Only those created at or after this time, or so long ago (2h) at most."`
+	CreatedBefore moment  `placeholder:"TIME" help:"Only those created before this time, or longer ago."`
+	Max           int     `placeholder:"N" help:"At most so many."`
 }
 
 func (c *listCmd) Run(a *app) error {

@@ -9,7 +9,7 @@ import (
 type watchCmd struct {
 	sessionsFlags `embed:""`
 
-	Kind string `default:"session" env:"-" help:"What to watch: session, basket, note, or any other kind of record."`
+	Kind string `default:"session" help:"What to watch: session, basket, note, or any other kind of record."`
 }
 
 // change is one report.
