@@ -98,10 +98,14 @@ func protect(path string) error {
 // connect opens a connection.
 func (s *Store) connect(ctx context.Context, pragmas string) (*conn, error) {
 	uri := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(s.path)}
-	params := url.Values{"modeof": {s.path}} // the log gets the file's mode
+	params := url.Values{
+		"modeof": {s.path}, // the log gets the file's mode
+		"vfs":    {vfsName},
+	}
 	if s.opts.VFS != "" {
 		params.Set("vfs", s.opts.VFS)
 	}
+	registerVFS()
 	uri.RawQuery = strings.ReplaceAll(params.Encode(), "+", "%20") // SQLite knows no plus for a space
 	db, err := sqlite3.OpenContext(ctx, uri.String())
 	if err != nil {

@@ -28,7 +28,7 @@ var vfsCount atomic.Int64
 // register makes the file system known to SQLite for the time of the test.
 func (v *testVFS) register(t testing.TB) string {
 	v.name = fmt.Sprintf("test-%d", vfsCount.Add(1))
-	vfs.Register(v.name, v)
+	vfs.Register(v.name, diskVFS{v})
 	t.Cleanup(func() { vfs.Unregister(v.name) })
 	return v.name
 }
@@ -49,7 +49,7 @@ func (v *testVFS) wrap(path string, f vfs.File, err error) vfs.File {
 	if err != nil {
 		return nil
 	}
-	return &testFile{File: f, v: v, path: path}
+	return &testFile{systemFile: f.(systemFile), v: v, path: path}
 }
 
 func (v *testVFS) Delete(name string, syncDir bool) error {
@@ -67,7 +67,7 @@ func (v *testVFS) Access(name string, flags vfs.AccessFlag) (bool, error) {
 func (v *testVFS) FullPathname(name string) (string, error) { return v.os().FullPathname(name) }
 
 type testFile struct {
-	vfs.File
+	systemFile
 	v    *testVFS
 	path string
 }
@@ -78,7 +78,7 @@ func (f *testFile) WriteAt(p []byte, off int64) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := f.File.WriteAt(p, off)
+	n, err := f.systemFile.WriteAt(p, off)
 	if err == nil && f.v.wrote != nil {
 		f.v.wrote(f.path, p, off)
 	}
@@ -86,7 +86,7 @@ func (f *testFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *testFile) Truncate(size int64) error {
-	err := f.File.Truncate(size)
+	err := f.systemFile.Truncate(size)
 	if err == nil && f.v.wrote != nil {
 		f.v.wrote(f.path, nil, size)
 	}
@@ -99,16 +99,5 @@ func (f *testFile) Sync(flags vfs.SyncFlag) error {
 			return err
 		}
 	}
-	return f.File.Sync(flags)
+	return f.systemFile.Sync(flags)
 }
-
-// SharedMemory implements [vfs.FileSharedMemory].
-func (f *testFile) SharedMemory() vfs.SharedMemory {
-	if shared, ok := f.File.(vfs.FileSharedMemory); ok {
-		return shared.SharedMemory()
-	}
-	return nil
-}
-
-// LockState implements [vfs.FileLockState].
-func (f *testFile) LockState() vfs.LockLevel { return f.File.(vfs.FileLockState).LockState() }
