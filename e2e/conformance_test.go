@@ -54,26 +54,33 @@ func expectedToFail(scenario string) (why string, ok bool) {
 	return "", false
 }
 
-// TestConformance scores a server behind mcp/gosdk, both eras on one endpoint.
-// The numbers to reach are those of the SDK's own everything-server with the
-// SDK's own handler: stateful for 2025-11-25, stateless for 2026-07-28.
+// TestConformance scores a server behind mcp/gosdk, both eras on one endpoint,
+// and beside it the same server behind the SDK's own handler: stateful for
+// 2025-11-25, stateless for 2026-07-28. No scenario may score worse, nor the
+// whole worse than what the SDK's own everything-server was seen to score.
 func TestConformance(t *testing.T) {
 	url := serveEverything(t)
 	for _, c := range []struct {
-		revision string
-		sdk      int // checks that the SDK's own server passes
-	}{{"2025-11-25", 82}, {"2026-07-28", 165}} {
+		revision  string
+		stateless bool
+		least     int
+	}{{"2025-11-25", false, 82}, {"2026-07-28", true, 165}} {
 		t.Run(c.revision, func(t *testing.T) {
-			scores, output := conformance(t, "--url", url, "--requirements", c.revision)
+			ours, output := conformance(t, "--url", url, "--requirements", c.revision)
+			sdk, _ := conformance(t, "--url", serveEverythingBySDK(t, c.stateless), "--requirements", c.revision)
 			passed := 0
-			for scenario, s := range scores {
+			for scenario, theirs := range sdk {
+				s := ours[scenario]
 				passed += s.passed
+				if s.passed < theirs.passed || s.failed > theirs.failed {
+					t.Errorf("%s: %d passed, %d failed; with the SDK's own handler %d and %d", scenario, s.passed, s.failed, theirs.passed, theirs.failed)
+				}
 				if _, ok := expectedToFail(scenario); s.failed > 0 && !ok {
 					t.Errorf("%s: %d passed, %d failed", scenario, s.passed, s.failed)
 				}
 			}
-			if passed < c.sdk {
-				t.Errorf("%d checks passed, the SDK's own server passes %d", passed, c.sdk)
+			if passed < c.least {
+				t.Errorf("%d checks passed, the SDK's own server passes %d", passed, c.least)
 			}
 			if t.Failed() {
 				t.Log(output)

@@ -52,6 +52,20 @@ func serveEverything(t *testing.T) string {
 	return srv.URL
 }
 
+// serveEverythingBySDK serves the same through the SDK's own handler, which
+// needs to know the era.
+func serveEverythingBySDK(t *testing.T, stateless bool) string {
+	t.Helper()
+	server := newEverything()
+	srv := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
+		&mcp.StreamableHTTPOptions{Stateless: stateless}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}
+
 func newEverything() *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "coatcheck-everything", Version: "1.0.0"}, &mcp.ServerOptions{
 		CompletionHandler: func(context.Context, *mcp.CompleteRequest) (*mcp.CompleteResult, error) {

@@ -21,6 +21,11 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Some tests run it as another user.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	executable = filepath.Join(dir, "coatcheck")
 	if runtime.GOOS == "windows" {
 		executable += ".exe"

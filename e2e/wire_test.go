@@ -25,11 +25,20 @@ func send(t testing.TB, method, url, body string, headers map[string]string) rep
 
 func sendWith(t testing.TB, client *http.Client, method, url, body string, headers map[string]string) reply {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	r, err := try(t.Context(), client, method, url, body, headers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// try sends a request that may fail.
+func try(ctx context.Context, client *http.Client, method, url, body string, headers map[string]string) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader([]byte(body)))
 	if err != nil {
-		t.Fatal(err)
+		return reply{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
@@ -38,24 +47,26 @@ func sendWith(t testing.TB, client *http.Client, method, url, body string, heade
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return reply{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+	return reply{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+// sessionHeaders are those of a request within a session.
+func sessionHeaders(session, token string) map[string]string {
+	headers := map[string]string{"Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
+	if token != "" {
+		headers["Authorization"] = "Bearer " + token
 	}
-	return reply{resp.StatusCode, resp.Header, string(text)}
+	return headers
 }
 
 // ping asks for a ping in a session.
 func ping(t testing.TB, url, session, token string) reply {
 	t.Helper()
-	headers := map[string]string{"Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
-	if token != "" {
-		headers["Authorization"] = "Bearer " + token
-	}
-	return send(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":7,"method":"ping"}`, headers)
+	return send(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":7,"method":"ping"}`, sessionHeaders(session, token))
 }
 
 // open begins a session by hand and returns its id.
@@ -70,9 +81,7 @@ func open(t testing.TB, url, token string) string {
 	if r.status != http.StatusOK || id == "" {
 		t.Fatalf("initialize: %d %s", r.status, r.body)
 	}
-	headers["Mcp-Session-Id"] = id
-	headers["MCP-Protocol-Version"] = "2025-11-25"
-	if r := send(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, headers); r.status != http.StatusAccepted {
+	if r := send(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, sessionHeaders(id, token)); r.status != http.StatusAccepted {
 		t.Fatalf("initialized: %d %s", r.status, r.body)
 	}
 	return id
