@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -205,7 +206,9 @@ func TestEveryChangedByteIsRefusedOrAnotherRecord(t *testing.T) {
 	records := goldenRecords(t)
 	sparse := records["bare"]
 	sparse.Secret.Hash, sparse.Secret.Previous, sparse.LastOp = state.Hash{1}, state.Hash{2}, state.OpID{4}
-	records["sparse"] = sparse // a bit less, and it announces zeros
+	// A bit less, and it announces zeros or has a key twice.
+	sparse.Data = map[string]json.RawMessage{"b": json.RawMessage(`1`), "c": json.RawMessage(`2`)}
+	records["sparse"] = sparse
 	for name, r := range records {
 		b := encode(t, r)
 		for i := range b {
@@ -237,6 +240,18 @@ func TestHostileLengthsTakeNoMemory(t *testing.T) {
 		if n := allocated() - before; n > 64<<10 {
 			t.Errorf("a huge number at %d of %d bytes: %d bytes allocated", i, len(hostile), n)
 		}
+	}
+}
+
+// Many keys announced, and none that can be read.
+func TestHostileNumbersOfKeysTakeNoMemory(t *testing.T) {
+	b := encode(t, goldenRecords(t)["bare"])
+	b = binary.AppendUvarint(b[:len(b)-1], 100_000)
+	b = append(b, bytes.Repeat([]byte{0xff}, 300_000)...)
+	before := allocated()
+	_, err := state.DecodeRecord(b)
+	if n := allocated() - before; n > 1<<20 || !errors.Is(err, state.ErrCorrupt) {
+		t.Errorf("%d bytes allocated: %v", n, err)
 	}
 }
 

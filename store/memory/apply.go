@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"time"
 
@@ -165,7 +166,7 @@ func (s *Store) setOwner(op *state.SetOwnerOp) state.Result {
 
 // cloneData copies what a caller gave; nil stands for no data, which is the
 // most frequent and needs no map.
-func cloneData[M ~map[K]V, K comparable, V any](data M) M {
+func cloneData(data map[string]json.RawMessage) map[string]json.RawMessage {
 	if len(data) == 0 {
 		return nil
 	}
