@@ -51,12 +51,13 @@ type backing interface {
 // A world is an HTTP server at one address, whose handler and store may be
 // started anew while clients go on.
 type world struct {
-	t      testing.TB
-	web    *httptest.Server
-	open   func() backing
-	policy session.Policy
-	opts   Options
-	build  func(*world) *mcp.Server // nil: newServer
+	t        testing.TB
+	web      *httptest.Server
+	open     func() backing
+	policy   session.Policy
+	opts     Options
+	noEvents bool
+	build    func(*world) *mcp.Server // nil: newServer
 
 	current atomic.Pointer[process]
 	all     []*process
@@ -136,7 +137,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	opts := w.opts
-	if opts.Events == nil {
+	if !w.noEvents {
 		opts.Events = p.store
 	}
 	w.all = append(w.all, p)
