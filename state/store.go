@@ -123,8 +123,8 @@ import (
 // All methods may be called by any number of goroutines. Close waits for
 // operations in progress, ends watches and is idempotent; afterwards
 // everything is [ErrClosed]. No method keeps or changes what it was given
-// after it has returned, save that the bytes of JSON values are shared: nobody
-// may change them.
+// after it has returned, save that the bytes of JSON values and of Sealed are
+// shared: nobody may change them.
 type Store interface {
 	Get(ctx context.Context, key Key) (Record, error)
 	Apply(ctx context.Context, ops ...Op) []Result

@@ -66,6 +66,7 @@ func storeGroups() []group {
 		{"Create", createChecks()},
 		{"Import", importChecks()},
 		{"Update", updateChecks()},
+		{"Sealed", sealedChecks()},
 		{"Rotate", rotateChecks()},
 		{"Touch", touchChecks()},
 		{"Extend", extendChecks()},
