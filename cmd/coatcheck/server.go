@@ -113,7 +113,7 @@ func (s *server) build(set settings) (err error) {
 		endpoint = set.tokens.Middleware(endpoint)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", endpoint)
+	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
 	s.mcpHTTP = s.httpServer(mux)
 	s.adminHTTP = s.httpServer(s.admin)
 	return nil
