@@ -105,6 +105,8 @@ func storeGroups() []group {
 		{"Hostile", hostileChecks()},
 		{"Context", contextChecks()},
 		{"Close", closeChecks()},
+		{"Reopen", reopenChecks()},
+		{"Guide", guideChecks()},
 	}
 }
 

@@ -42,11 +42,12 @@ type answer struct {
 // A history is what concurrent clients asked and were told.
 type history struct {
 	*env
-	keys  []state.Key
-	life  time.Duration // of records and touches
-	round int           // seeds the clients' choices
-	start time.Time
-	watch storeClock
+	stores []state.Store // handles on the same records, which the clients share out
+	keys   []state.Key
+	life   time.Duration // of records and touches
+	round  int           // seeds the clients' choices
+	start  time.Time
+	watch  storeClock
 
 	versions, epochs []atomic.Uint64 // by key: what was seen last
 	values           atomic.Int64
@@ -91,7 +92,7 @@ func (e *env) rounds(n int) int {
 
 func (e *env) newHistory(life time.Duration, round int) *history {
 	h := &history{
-		env: e, life: life, round: round, start: time.Now(), watch: e.readClock(),
+		env: e, stores: []state.Store{e.store}, life: life, round: round, start: time.Now(), watch: e.readClock(),
 		versions: make([]atomic.Uint64, historyKeys), epochs: make([]atomic.Uint64, historyKeys),
 		ops: map[state.Ref][]porcupine.Operation{}, made: map[state.Ref]bool{}, endings: map[state.Ref]int{},
 	}
@@ -220,16 +221,17 @@ func (h *history) tagged() func(*state.CreateOp) {
 
 // step performs one operation and records it.
 func (h *history) step(client, i int, op state.Op) error {
+	store := h.stores[client%len(h.stores)]
 	in := call{op: op, key: h.keys[i], from: h.watch.earliest()}
 	var out answer
 	began := time.Since(h.start)
 	if op == nil {
-		out.rec, out.res.Err = h.store.Get(h.ctx, in.key)
+		out.rec, out.res.Err = store.Get(h.ctx, in.key)
 		out.res.Stamp = out.rec.Stamp
 		began -= h.g.Staleness // it may show what was true so long ago
 		in.from = in.from.Add(-h.g.Staleness)
 	} else {
-		out.res = h.store.Apply(h.ctx, op)[0]
+		out.res = store.Apply(h.ctx, op)[0]
 	}
 	returned := time.Since(h.start)
 	out.to = h.watch.latest()
