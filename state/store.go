@@ -178,6 +178,10 @@ type Guarantees struct {
 	Durability Durability
 	// Shared: other processes can open the same records at the same time.
 	Shared bool
+	// EventOverhead is what is added to each event before it is kept, by a
+	// wrapper that seals, say. An event may have that much less than
+	// [MaxEventBytes], and [EventBounds.Bytes] counts it.
+	EventOverhead int
 	// ExactTotal: [Limit.Total] is never exceeded. Otherwise it may be,
 	// briefly, by what is created at the same moment.
 	ExactTotal bool

@@ -31,7 +31,7 @@ func sealed(b []byte) func(*state.CreateOp) {
 	return func(op *state.CreateOp) { op.Record.Sealed = b }
 }
 
-func (e *env) holds(k state.Key, want []byte) {
+func (e *env) sealedIs(k state.Key, want []byte) {
 	e.Helper()
 	r := e.live(k)
 	if d := diff(state.Record{Sealed: r.Sealed}, state.Record{Sealed: want}); d != "" {
@@ -53,7 +53,7 @@ func sealedCreate(e *env) {
 func sealedImport(e *env) {
 	r := e.exported(sealed(opaque(100)))
 	e.must(state.ImportOp{Record: r})
-	e.holds(r.Key(), r.Sealed)
+	e.sealedIs(r.Key(), r.Sealed)
 }
 
 func sealedListed(e *env) {
@@ -94,21 +94,21 @@ func sealedUpdate(e *env) {
 	} {
 		step.op.Key, step.op.Version = k, uint64(i+1)
 		e.must(step.op)
-		e.holds(k, step.want)
+		e.sealedIs(k, step.want)
 	}
 	e.must(state.TouchOp{Key: k, Idle: longLife})
 	e.must(state.ExtendOp{Key: k, For: longLife, Max: 5 * longLife})
 	e.must(state.SetOwnerOp{Key: k, Owner: "one"})
-	e.holds(k, first)
+	e.sealedIs(k, first)
 }
 
 func sealedSize(e *env) {
 	b := opaque(state.MaxRecordBytes + 64<<10)
 	r := e.create(lean, sealed(b))
-	e.holds(r.Key(), b)
+	e.sealedIs(r.Key(), b)
 	b = opaque(state.MaxRecordBytes + 32<<10)
 	e.must(state.UpdateOp{Key: r.Key(), Version: 1, Data: data("v", `1`), Sealed: b})
-	e.holds(r.Key(), b)
+	e.sealedIs(r.Key(), b)
 }
 
 func sealedInvalid(e *env) {

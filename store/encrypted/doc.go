@@ -64,9 +64,8 @@
 //
 // An Update reads the record first, since what it does not replace is sealed
 // together with what it does; so it takes two round trips. Sealed bytes do not
-// count in [state.Size]: the bound is that of the plain record. An event may
-// have [MaxEventBytes], a little less than the inner store takes; and Trim
-// counts what sealing adds.
+// count in [state.Size]: the bound is that of the plain record. To an event
+// sealing adds 82 bytes, which [state.Guarantees.EventOverhead] says.
 //
 // # Rotation
 //

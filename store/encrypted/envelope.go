@@ -1,6 +1,7 @@
 package encrypted
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -12,7 +13,7 @@ import (
 //	format   1 byte
 //	flags    1 byte
 //	created  8 bytes, big-endian Unix milliseconds; 0 for an event
-//	key      1 byte, the length of its name, and the name
+//	key      32 bytes, its name and zeros
 //
 // Nonce and ciphertext follow, as [keyring.Cipher] writes them. Formats are
 // never changed once released; each release writes the newest and reads the one
@@ -28,9 +29,9 @@ const (
 
 	flagExact = 1 << 0
 
-	envelopeHead = 1 + 1 + 8 + 1
-	// overhead is the most that sealing adds to a message.
-	overhead = envelopeHead + keyring.MaxID + keyring.Overhead
+	envelopeSize = 1 + 1 + 8 + keyring.MaxID
+	// overhead is what sealing adds to a message, whatever the key.
+	overhead = envelopeSize + keyring.Overhead
 )
 
 var (
@@ -45,26 +46,24 @@ func (e *envelope) append(b []byte) []byte {
 	}
 	b = append(b, envelopeFormat, flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.created))
-	b = append(b, byte(len(e.keyID)))
-	return append(b, e.keyID...)
+	var name [keyring.MaxID]byte
+	copy(name[:], e.keyID)
+	return append(b, name[:]...)
 }
 
 // parseEnvelope splits sealed into envelope and message.
 func parseEnvelope(sealed []byte) (e envelope, head, message []byte, err error) {
-	if len(sealed) < envelopeHead {
+	if len(sealed) < overhead {
 		return e, nil, nil, errShort
 	}
 	if sealed[0] != envelopeFormat || sealed[1]&^byte(flagExact) != 0 {
 		return e, nil, nil, errFormat
 	}
-	n := envelopeHead + int(sealed[envelopeHead-1])
-	if len(sealed) < n+keyring.Overhead {
-		return e, nil, nil, errShort
-	}
-	e.exact = sealed[1]&flagExact != 0
-	e.created = int64(binary.BigEndian.Uint64(sealed[2:10]))
-	e.keyID = string(sealed[envelopeHead:n])
-	return e, sealed[:n], sealed[n:], nil
+	head, message = sealed[:envelopeSize], sealed[envelopeSize:]
+	e.exact = head[1]&flagExact != 0
+	e.created = int64(binary.BigEndian.Uint64(head[2:10]))
+	e.keyID = string(bytes.TrimRight(head[10:], "\x00"))
+	return e, head, message, nil
 }
 
 // appendBound appends text so that it cannot be taken for its neighbours.

@@ -10,12 +10,7 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
-// MaxEventBytes bounds an event of an encrypted store: what the inner store
-// takes, less what sealing adds at most.
-const MaxEventBytes = state.MaxEventBytes - overhead
-
-// Append implements [state.EventStore]. An event over [MaxEventBytes] is a
-// [*state.BoundError].
+// Append implements [state.EventStore].
 func (s *Store) Append(ctx context.Context, key state.Key, epoch uint64, appends ...state.EventAppend) error {
 	if s.events == nil {
 		return errNoEvents()
@@ -36,11 +31,12 @@ func (s *Store) sealEvents(key state.Key, a state.EventAppend) (state.EventAppen
 	k := s.ring.Active()
 	c := k.Cipher(keyring.Events)
 	e := envelope{keyID: k.ID()}
+	longest := state.MaxEventBytes - s.Guarantees().EventOverhead
 	plain := a.Events
 	a.Events = make([][]byte, len(plain))
 	for i, ev := range plain {
-		if len(ev) > MaxEventBytes {
-			return a, &state.BoundError{What: "event", Size: len(ev), Max: MaxEventBytes}
+		if len(ev) > longest {
+			return a, &state.BoundError{What: "event", Size: len(ev), Max: longest}
 		}
 		out := e.append(make([]byte, 0, overhead+len(ev)))
 		aad := eventBinding(out, key, a.Stream, a.Index+int64(i))
@@ -118,8 +114,7 @@ func (s *Store) Tail(ctx context.Context, key state.Key, stream string) (first, 
 	return first, next, s.withUser(err)
 }
 
-// Trim implements [state.EventStore]. Bytes are counted as they are stored:
-// sealing adds less than 100 bytes to each event.
+// Trim implements [state.EventStore].
 func (s *Store) Trim(ctx context.Context, key state.Key, keep state.EventBounds) error {
 	if s.events == nil {
 		return errNoEvents()

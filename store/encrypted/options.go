@@ -94,8 +94,13 @@ func (s *Store) Watch(ctx context.Context, opts state.WatchOptions) (<-chan stat
 	return s.inner.Watch(ctx, opts)
 }
 
-// Guarantees implements [state.Store]: they are those of the inner store.
-func (s *Store) Guarantees() state.Guarantees { return s.inner.Guarantees() }
+// Guarantees implements [state.Store]: they are those of the inner store, but
+// for EventOverhead.
+func (s *Store) Guarantees() state.Guarantees {
+	g := s.inner.Guarantees()
+	g.EventOverhead += overhead
+	return g
+}
 
 // Close implements [state.Store]. It closes the inner store, but not the ring.
 func (s *Store) Close() error { return s.inner.Close() }

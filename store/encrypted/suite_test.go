@@ -47,3 +47,9 @@ func TestEncryptedMemoryKeepsTheContract(t *testing.T) {
 		return wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{Clock: now(clock)})
 	}})
 }
+
+func TestEncryptedMemoryKeepsEvents(t *testing.T) {
+	statetest.RunEvents(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
+		return wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{Clock: now(clock)})
+	}})
+}
