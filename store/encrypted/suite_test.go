@@ -76,6 +76,9 @@ func TestEncryptedSQLiteKeepsTheContract(t *testing.T) {
 // Two layers with rings of their own: what the outer one seals is content to
 // the inner one.
 func TestEncryptedTwiceKeepsTheContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the same without is run")
+	}
 	statetest.Run(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
 		inner := wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{Clock: now(clock)})
 		return wrap(t, inner, newRing(t), encrypted.Options{Clock: now(clock)})
@@ -83,6 +86,9 @@ func TestEncryptedTwiceKeepsTheContract(t *testing.T) {
 }
 
 func TestEncryptedKeepsTheContractWithALifetimeBound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the same without is run")
+	}
 	statetest.Run(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
 		return wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{
 			Clock: now(clock), MaxLifetime: 100 * 365 * 24 * time.Hour,
