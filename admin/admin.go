@@ -12,12 +12,12 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 )
 
 // Options says what a Handler reports on.
@@ -39,6 +39,7 @@ type Options struct {
 type Handler struct {
 	opts     Options
 	mux      *http.ServeMux
+	guard    streamable.Guard
 	draining atomic.Bool
 }
 
@@ -65,10 +66,9 @@ func (h *Handler) Drain() { h.draining.Store(true) }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A web page whose name was rebound to the loopback address reaches this
-	// listener from the browser of whoever visits it; its Host gives it away.
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && loopback(local.String()) && !loopback(r.Host) {
-		http.Error(w, "ask this listener by a loopback name", http.StatusForbidden)
+	// A web page can reach this listener from the browser of whoever visits it.
+	if err := h.guard.Check(r); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -113,18 +113,4 @@ func (h *Handler) authorized(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// loopback reports whether a host, with or without a port, is this machine by
-// its own name for itself.
-func loopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

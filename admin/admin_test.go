@@ -95,13 +95,16 @@ func TestTokenGuardsMetricsButNotProbes(t *testing.T) {
 	}
 }
 
-func TestReboundNamesAreRefusedOnLoopback(t *testing.T) {
+func TestWebPagesAreRefusedOnLoopback(t *testing.T) {
 	srv := httptest.NewServer(admin.New(admin.Options{Ready: func(context.Context) error { return nil }}))
 	defer srv.Close()
 	for host, want := range map[string]int{"localhost:1234": 200, "127.0.0.1": 200, "[::1]:80": 200, "evil.example": 403, "evil.example:80": 403} {
 		if code, _ := get(t, srv.URL+"/healthz", func(r *http.Request) { r.Host = host }); code != want {
 			t.Errorf("Host %s = %d, want %d", host, code, want)
 		}
+	}
+	if code, _ := get(t, srv.URL+"/healthz", func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") }); code != 403 {
+		t.Errorf("a foreign Origin = %d, want 403", code)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -145,3 +146,12 @@ func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 func (id ID) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + id.String() + `"`), nil
 }
+
+// UnmarshalText refuses: an id comes from [ParseID] alone, out of what a
+// client presents.
+func (id *ID) UnmarshalText([]byte) error { return errUnmarshalID }
+
+// UnmarshalJSON refuses like [ID.UnmarshalText].
+func (id *ID) UnmarshalJSON([]byte) error { return errUnmarshalID }
+
+var errUnmarshalID = errors.New("session ids are not read back from storage: use ParseID on what the client presents")

@@ -144,9 +144,10 @@ type faulty struct {
 
 // A fault is what happens to one operation.
 type fault struct {
-	arrives bool // the operation is applied
-	err     error
+	before  func() // runs before the operation arrives
+	arrives bool   // the operation is applied
 	then    func() // runs before the answer
+	err     error  // the answer, instead of the true one
 }
 
 // next makes the next writes meet faults.
@@ -185,6 +186,9 @@ func (f *faulty) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 	results := make([]state.Result, len(ops))
 	for i, op := range ops {
 		next, bad := f.draw(op)
+		if next.before != nil {
+			next.before()
+		}
 		if !bad || next.arrives {
 			results[i] = f.Store.Apply(ctx, op)[0]
 		}

@@ -89,8 +89,8 @@ func (op ImportOp) check() error {
 	case r.Created.IsZero() || r.LastAccessed.IsZero() || r.IdleDeadline.IsZero() || r.AbsoluteDeadline.IsZero():
 		return &InvalidError{What: "record", Why: "has a zero time"}
 	}
-	for _, t := range []time.Time{r.Created, r.LastAccessed, r.IdleDeadline, r.AbsoluteDeadline} {
-		if y := t.UTC().Year(); y < 1970 || y > 9999 {
+	for _, t := range []time.Time{r.Created, r.LastAccessed, r.IdleDeadline, r.AbsoluteDeadline, r.Secret.PreviousUntil} {
+		if y := t.UTC().Year(); !t.IsZero() && (y < 1970 || y > 9999) {
 			return &InvalidError{What: "record", Why: "has a time outside of 1970 to 9999"}
 		}
 	}

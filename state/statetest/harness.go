@@ -73,6 +73,14 @@ func storeGroups() []group {
 		{"Delete", deleteChecks()},
 		{"Get", getChecks()},
 		{"Limit", limitChecks()},
+		{"Model", modelChecks()},
+		{"Apply", applyChecks()},
+		{"List", listChecks()},
+		{"Watch", watchChecks()},
+		{"Sweep", sweepChecks()},
+		{"Hostile", hostileChecks()},
+		{"Context", contextChecks()},
+		{"Close", closeChecks()},
 	}
 }
 

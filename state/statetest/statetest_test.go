@@ -1,6 +1,7 @@
 package statetest
 
 import (
+	"flag"
 	"testing"
 	"time"
 
@@ -10,7 +11,17 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The broken stores of mutants_test.go make rapid fail on purpose: it need
+	// not keep notes of that, nor look long for the shortest way to it.
+	flag.Parse()
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "1s"} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func openMemory(t testing.TB, clock *Clock) state.Store {
 	t.Helper()
