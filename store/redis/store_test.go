@@ -1,0 +1,58 @@
+package redis_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/state/statetest"
+	"github.com/coatcheck-mcp/coatcheck/store/redis"
+)
+
+// open opens a store on what the options name, closed with the test.
+func open(t testing.TB, opts redis.Options) *redis.Store {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := redis.Open(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// harness describes stores on some servers. Each Open has keys of its own.
+func harness(opts redis.Options) statetest.Harness {
+	prefixes := make(map[state.Store]string)
+	n := 0
+	return statetest.Harness{
+		OwnClock: true,
+		Open: func(t testing.TB, _ *statetest.Clock) state.Store {
+			t.Helper()
+			n++
+			o := opts
+			o.Prefix = "test" + string(rune('a'+n%26)) + time.Now().Format("150405.000000") + ":"
+			s := open(t, o)
+			prefixes[s] = o.Prefix
+			return s
+		},
+		Reopen: func(t testing.TB, s state.Store) state.Store {
+			t.Helper()
+			o := opts
+			o.Prefix = prefixes[s]
+			return open(t, o)
+		},
+	}
+}
+
+func TestStandaloneKeepsTheContract(t *testing.T) {
+	server := redisserver.Start(t)
+	statetest.Run(t, harness(redis.Options{Addresses: []string{server.Addr()}}))
+}
