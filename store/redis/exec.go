@@ -16,6 +16,9 @@ type call struct {
 
 // floor is the first argument of every script.
 func (s *Store) floor(routing byte) string {
+	if s.opts.clock != nil {
+		s.observe(routing, s.opts.clock().UnixMilli())
+	}
 	return strconv.FormatInt(s.seen[routing].Load(), 10)
 }
 

@@ -67,6 +67,9 @@ func (s *Store) timeOf(routing byte, r rueidis.RedisResult) (time.Time, error) {
 	if err != nil || len(parts) != 2 {
 		return time.Time{}, err
 	}
+	if s.opts.clock != nil {
+		return s.observe(routing, s.opts.clock().UnixMilli()), nil
+	}
 	sec, err := parseInt(parts[0])
 	if err != nil {
 		return time.Time{}, err

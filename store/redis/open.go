@@ -70,7 +70,7 @@ func open(ctx context.Context, client rueidis.Client, opts Options) (*Store, err
 		client:  client,
 		opts:    opts,
 		mode:    client.Mode(),
-		scripts: newScripts(),
+		scripts: newScripts(opts.nowScript()),
 		lent:    semaphore.NewWeighted(int64(opts.Pool.Max)),
 		hubs:    make(map[string]*hub),
 	}

@@ -108,6 +108,18 @@ type Options struct {
 	ClientName string
 	// Dial opens connections; nil: a net.Dialer. TLS is put on top.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+
+	// clock replaces the servers' clocks in tests of what takes hours.
+	clock     func() time.Time
+	clockPart string
+}
+
+// nowScript is the part of each script that tells the time.
+func (o *Options) nowScript() string {
+	if o.clock != nil {
+		return o.clockPart
+	}
+	return part("now")
 }
 
 // A Pool bounds the connections that are lent to one user at a time: to

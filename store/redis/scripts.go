@@ -30,24 +30,25 @@ type scripts struct {
 	appendEvents, readEvents, tailEvents, trimEvents               *script
 }
 
-func newScripts() *scripts {
+// newScripts composes the scripts; now is the part that tells the time.
+func newScripts(now string) *scripts {
 	return &scripts{
-		create:    compose(flagsNone, "now", "bump", "tomb", "note", "create"),
-		importing: compose(flagsNone, "now", "note", "import"),
-		update:    compose(flagsNone, "now", "live", "bump", "note", "update"),
-		touch:     compose(flagsAllowOOM, "now", "live", "fence", "bump", "touch"),
-		extend:    compose(flagsAllowOOM, "now", "live", "fence", "bump", "note", "extend"),
-		owner:     compose(flagsAllowOOM, "now", "live", "fence", "bump", "note", "owner"),
-		remove:    compose(flagsAllowOOM, "now", "bump", "tomb", "note", "delete"),
-		sweep:     compose(flagsAllowOOM, "now", "bump", "tomb", "note", "sweep"),
+		create:    compose(flagsNone, now, part("taken"), part("bump"), part("tomb"), part("note"), part("create")),
+		importing: compose(flagsNone, now, part("taken"), part("note"), part("import")),
+		update:    compose(flagsNone, now, part("live"), part("bump"), part("note"), part("update")),
+		touch:     compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("touch")),
+		extend:    compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("note"), part("extend")),
+		owner:     compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("note"), part("owner")),
+		remove:    compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("note"), part("delete")),
+		sweep:     compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("note"), part("sweep")),
 
-		due:  compose(flagsNoWrites, "now", "due"),
-		page: compose(flagsNoWrites, "now", "page"),
+		due:  compose(flagsNoWrites, now, part("due")),
+		page: compose(flagsNoWrites, now, part("page")),
 
-		appendEvents: compose(flagsNone, "now", "live", "fence", "etrimfns", "eappend"),
-		readEvents:   compose(flagsNoWrites, "now", "live", "eread"),
-		tailEvents:   compose(flagsNoWrites, "now", "live", "etail"),
-		trimEvents:   compose(flagsAllowOOM, "now", "live", "etrimfns", "etrim"),
+		appendEvents: compose(flagsNone, now, part("live"), part("fence"), part("etrimfns"), part("eappend")),
+		readEvents:   compose(flagsNoWrites, now, part("live"), part("eread")),
+		tailEvents:   compose(flagsNoWrites, now, part("live"), part("etail")),
+		trimEvents:   compose(flagsAllowOOM, now, part("live"), part("etrimfns"), part("etrim")),
 	}
 }
 
@@ -63,7 +64,7 @@ func (s *scripts) all() []*script {
 func compose(flags string, parts ...string) *script {
 	source := flags + "\n"
 	for _, p := range parts {
-		source += strings.Replace(part(p), "-- FENCE\n", part("fence"), 1)
+		source += strings.Replace(p, "-- FENCE\n", part("fence"), 1)
 	}
 	sum := sha1.Sum([]byte(source))
 	return &script{source: source, sha: hex.EncodeToString(sum[:])}

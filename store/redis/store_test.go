@@ -30,24 +30,25 @@ func open(t testing.TB, opts redis.Options) *redis.Store {
 
 // harness describes stores on some servers. Each Open has keys of its own.
 func harness(opts redis.Options) statetest.Harness {
-	prefixes := make(map[state.Store]string)
+	opened := make(map[state.Store]redis.Options)
 	n := 0
 	return statetest.Harness{
 		OwnClock: true,
-		Open: func(t testing.TB, _ *statetest.Clock) state.Store {
+		Open: func(t testing.TB, clock *statetest.Clock) state.Store {
 			t.Helper()
 			n++
 			o := opts
+			if clock != nil {
+				o = redis.WithClock(o, clock.Now)
+			}
 			o.Prefix = "test" + string(rune('a'+n%26)) + time.Now().Format("150405.000000") + ":"
 			s := open(t, o)
-			prefixes[s] = o.Prefix
+			opened[s] = o
 			return s
 		},
 		Reopen: func(t testing.TB, s state.Store) state.Store {
 			t.Helper()
-			o := opts
-			o.Prefix = prefixes[s]
-			return open(t, o)
+			return open(t, opened[s])
 		},
 	}
 }
@@ -55,4 +56,12 @@ func harness(opts redis.Options) statetest.Harness {
 func TestStandaloneKeepsTheContract(t *testing.T) {
 	server := redisserver.Start(t)
 	statetest.Run(t, harness(redis.Options{Addresses: []string{server.Addr()}}))
+}
+
+// The same with a clock that the suite moves, so that nothing is left out.
+func TestStandaloneKeepsTheContractForDays(t *testing.T) {
+	server := redisserver.Start(t)
+	h := harness(redis.Options{Addresses: []string{server.Addr()}})
+	h.OwnClock = false
+	statetest.Run(t, h)
 }

@@ -21,7 +21,7 @@ local last = redis.call('ZCARD', due) == 1
 if user ~= '' then redis.call('ZSCORE', mine, member) end
 
 local body = tomb(string.sub(head, 3, 10), string.sub(head, 27, 34), string.sub(head, 35, 42), stamp, ARGV[5], kind, user, ARGV[6], ARGV[7])
-redis.call('SET', KEYS[1], body, 'PXAT', now + ttl)
+redis.call('SET', KEYS[1], body, 'PXAT', forget)
 redis.call('ZREM', KEYS[3], member)
 redis.call('ZREM', due, member)
 if last then redis.call('SREM', KEYS[4], kind) end

@@ -35,7 +35,7 @@ for _, f in ipairs(found) do
     local reason = idle < absolute and 'idle' or 'absolute'
     local body = tomb(string.sub(h, 3, 10), string.sub(h, 27, 34), string.sub(h, 35, 42),
       struct.pack('>I8', math.min(idle, absolute)), string.rep('\0', 16), f.kind, f.user, reason, '')
-    redis.call('SET', ARGV[6] .. 'r:' .. m, body, 'PXAT', now + ttl)
+    redis.call('SET', ARGV[6] .. 'r:' .. m, body, 'PXAT', forget)
     if f.user ~= '' then redis.call('ZREM', f.mine, m) end
     if f.events then redis.call('UNLINK', ARGV[6] .. 'e:' .. m) end
     note(6, ARGV[2] .. m, string.sub(h, 3, 10), bump(string.sub(h, 11, 18)), f.kind, reason, '')
