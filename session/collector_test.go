@@ -66,6 +66,7 @@ func TestClientAddress(t *testing.T) {
 		"forwarded, client's quote":     {remote: "10.0.0.1:1", headers: []string{fwd, `for="1.1.1.1, for=203.0.113.5`}, want: "203.0.113.5"},
 		"forwarded, client's backslash": {remote: "10.0.0.1:1", headers: []string{fwd, `for="\", for="203.0.113.5:80"`}, want: "203.0.113.5"},
 		"forwarded, comma in quotes":    {remote: "10.0.0.1:1", headers: []string{fwd, `for=203.0.113.5;host="a,b"`}, want: "203.0.113.5"},
+		"forwarded, escaped quote":      {remote: "10.0.0.1:1", headers: []string{fwd, `for=1.1.1.1, for=203.0.113.5;host="a\",b"`}, want: "203.0.113.5"},
 		"both agree":                    {remote: "10.0.0.1:1", headers: []string{xff, "203.0.113.5", fwd, "for=203.0.113.5"}, want: "203.0.113.5"},
 		"both disagree":                 {remote: "10.0.0.1:1", headers: []string{xff, "203.0.113.5", fwd, "for=1.1.1.1"}, want: "10.0.0.1"},
 		"both, one named":               {remote: "10.0.0.1:1", header: "x-forwarded-for", headers: []string{xff, "203.0.113.5", fwd, "for=1.1.1.1"}, want: "203.0.113.5"},

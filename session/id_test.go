@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -228,4 +231,41 @@ func TestRandomnessThatFails(t *testing.T) {
 	if _, err := m.Create(t.Context(), session.CreateRequest{}); err == nil || b.count() != 0 {
 		t.Errorf("created with no randomness left: %v", err)
 	}
+}
+
+// lonely is a source of randomness that may not be read by two at once.
+type lonely struct {
+	t      *testing.T
+	inside atomic.Int32
+	n      uint64
+}
+
+func (l *lonely) Read(p []byte) (int, error) {
+	if l.inside.Add(1) != 1 {
+		l.t.Error("read by two at once")
+	}
+	defer l.inside.Add(-1)
+	runtime.Gosched()
+	for i := range p {
+		l.n++
+		p[i] = byte(l.n ^ l.n>>8)
+	}
+	return len(p), nil
+}
+
+func TestInjectedRandomnessIsReadByOneAtATime(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	m, err := session.NewManager(b.store, session.Options{Rand: &lonely{t: t}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			if _, err := m.Create(t.Context(), session.CreateRequest{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -92,10 +92,12 @@ func TestListFilters(t *testing.T) {
 		}
 	}
 	// Max counts what matches, not what was looked at.
-	one := in(session.Idle)
-	one.Max = 1
-	if got := refs(t, b.Manager, one); !slices.Equal(got, of(idle)) {
-		t.Errorf("one idle: %v", got)
+	for want, of := range map[session.State][]state.Ref{session.Idle: of(idle), session.Created: of(created, late)[:1]} {
+		q := in(want)
+		q.Max = 1
+		if got := refs(t, b.Manager, q); !slices.Equal(got, of) {
+			t.Errorf("one %v: %v", want, got)
+		}
 	}
 	b.clock.Advance(2*time.Hour + time.Minute)
 	if got := refs(t, b.Manager, session.Query{}); len(got) != 0 {

@@ -64,6 +64,22 @@ func TestSweepReportsEachEndingOnce(t *testing.T) {
 	}
 }
 
+func TestOneSweepLeavesNothing(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	const n = 2100 // more than two steps
+	for range n {
+		b.create("")
+	}
+	b.clock.Advance(24 * time.Hour)
+	if swept, err := b.Sweep(t.Context()); swept != n || err != nil {
+		t.Errorf("%d, %v", swept, err)
+	}
+	expired := session.Expired
+	if left, err := b.Count(t.Context(), session.Query{State: &expired}); left != 0 || err != nil {
+		t.Errorf("%d left, %v", left, err)
+	}
+}
+
 func TestSweepLeavesOtherKinds(t *testing.T) {
 	b := newBench(t, session.Policy{})
 	baskets, err := session.NewManager(b.store, session.Options{Kind: "basket"})

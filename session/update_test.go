@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -83,6 +84,62 @@ func TestUpdateCanEmptyTheData(t *testing.T) {
 	got, err := b.Update(t.Context(), s.ID, func(s *session.Session) error { s.Data = nil; return nil })
 	if err != nil || len(got.Data) != 0 || len(b.get(s.ID).Data) != 0 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestUpdateReturnsWhatIsStored(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	s := b.create("ann")
+	if err := b.Set(t.Context(), s.ID, "k", 1); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Update(t.Context(), s.ID, func(s *session.Session) error {
+		old := s.Data
+		s.Data = maps.Clone(old)
+		clear(old)
+		return nil
+	})
+	if err != nil || len(got.Data) != 1 || len(b.get(s.ID).Data) != 1 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// stale is a store whose reads are behind for a while.
+type stale struct {
+	state.Store
+	old   state.Record
+	reads int
+}
+
+func (s *stale) Get(ctx context.Context, k state.Key) (state.Record, error) {
+	if s.reads > 0 {
+		s.reads--
+		return s.old.Clone(), nil
+	}
+	return s.Store.Get(ctx, k)
+}
+
+func TestUpdateOnAStaleReadWaitsForAFreshOne(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	id := b.create("ann").ID
+	old, err := b.store.Get(t.Context(), state.Key{Namespace: "default", Ref: id.Ref()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Set(t.Context(), id, "k", 1); err != nil {
+		t.Fatal(err)
+	}
+	m, err := session.NewManager(&stale{Store: b.store, old: old, reads: 5}, session.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := 0
+	got, err := m.Update(t.Context(), id, func(s *session.Session) error {
+		runs++
+		return s.Set("mine", 1)
+	})
+	if err != nil || len(got.Data) != 2 || runs != 2 {
+		t.Errorf("got %+v, %v after %d runs", got, err, runs)
 	}
 }
 

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -196,41 +195,6 @@ func checkText(what, s string, limit int) error {
 		return &InvalidError{What: what, Why: "is not valid UTF-8"}
 	}
 	return nil
-}
-
-func checkJSON(what string, v json.RawMessage) error {
-	switch {
-	case len(v) > MaxRecordBytes:
-		return &BoundError{What: what, Size: len(v), Max: MaxRecordBytes}
-	case !json.Valid(v):
-		return &InvalidError{What: what, Why: "is not JSON"}
-	case !utf8.Valid(v):
-		return &InvalidError{What: what, Why: "is not valid UTF-8"}
-	case escapesNUL(v):
-		return &InvalidError{What: what, Why: "contains U+0000"}
-	}
-	return nil
-}
-
-// escapesNUL reports whether valid JSON contains the escape of U+0000. A
-// backslash before it may itself be escaped, so they are counted.
-func escapesNUL(v []byte) bool {
-	esc := []byte(`\u0000`)
-	for at := 0; ; {
-		i := bytes.Index(v[at:], esc)
-		if i < 0 {
-			return false
-		}
-		i += at
-		n := 0
-		for i-n-1 >= 0 && v[i-n-1] == '\\' {
-			n++
-		}
-		if n%2 == 0 {
-			return true
-		}
-		at = i + 1
-	}
 }
 
 // CheckSize refuses a record over [MaxRecordBytes].

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -202,7 +203,13 @@ func TestUnknownFormatsAreCorrupt(t *testing.T) {
 // One record, one form: what decodes encodes to the same bytes. That covers
 // long numbers, unknown flags, announced zeros and unsorted keys.
 func TestEveryChangedByteIsRefusedOrAnotherRecord(t *testing.T) {
-	for name, r := range goldenRecords(t) {
+	records := goldenRecords(t)
+	sparse := records["bare"]
+	sparse.Secret.Hash, sparse.Secret.Previous, sparse.LastOp = state.Hash{1}, state.Hash{2}, state.OpID{4}
+	// A bit less, and it announces zeros or has a key twice.
+	sparse.Data = map[string]json.RawMessage{"b": json.RawMessage(`1`), "c": json.RawMessage(`2`)}
+	records["sparse"] = sparse
+	for name, r := range records {
 		b := encode(t, r)
 		for i := range b {
 			for bit := range 8 {
@@ -233,6 +240,18 @@ func TestHostileLengthsTakeNoMemory(t *testing.T) {
 		if n := allocated() - before; n > 64<<10 {
 			t.Errorf("a huge number at %d of %d bytes: %d bytes allocated", i, len(hostile), n)
 		}
+	}
+}
+
+// Many keys announced, and none that can be read.
+func TestHostileNumbersOfKeysTakeNoMemory(t *testing.T) {
+	b := encode(t, goldenRecords(t)["bare"])
+	b = binary.AppendUvarint(b[:len(b)-1], 100_000)
+	b = append(b, bytes.Repeat([]byte{0xff}, 300_000)...)
+	before := allocated()
+	_, err := state.DecodeRecord(b)
+	if n := allocated() - before; n > 1<<20 || !errors.Is(err, state.ErrCorrupt) {
+		t.Errorf("%d bytes allocated: %v", n, err)
 	}
 }
 

@@ -17,6 +17,10 @@ type Op interface {
 
 // A CreateOp inserts a record. Of the record Namespace, Kind, Ref, User,
 // Secret.Hash, Meta and Data are taken; the rest the store computes.
+//
+// Records of one user must share the routing byte of their refs: a store may
+// keep them, and what it counts for the limit, where that byte leads. The
+// limit is promised among records that do.
 type CreateOp struct {
 	Record   Record
 	Idle     time.Duration // IdleDeadline is now plus this, at most AbsoluteDeadline

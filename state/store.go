@@ -34,7 +34,8 @@ import (
 //     that then fails. The oldest is evicted first: by Created, then by Ref.
 //   - [ImportOp] inserts a record as it is, version and times kept, where
 //     there is neither a record nor a tombstone ([ErrExists] otherwise). One
-//     that has expired already is [ErrNotFound]. No limit applies.
+//     that has expired already is [ErrNotFound], whatever is there. No limit
+//     applies.
 //   - [UpdateOp] is a compare-and-swap: if the record's version is not the
 //     expected one, [ErrConflict]; else the content given is replaced and the
 //     version rises by exactly one. It never changes a deadline, nor Owner,
@@ -49,13 +50,15 @@ import (
 //     and raises Epoch by one. It changes no version.
 //   - [DeleteOp] ends a record and leaves a tombstone for [TombstoneTTL]. It
 //     is idempotent: where there is nothing to end it succeeds, and its result
-//     says that it ended nothing.
+//     says that it ended nothing. The tombstone stands at least that long
+//     after [End.At], and on until a Sweep forgets it.
 //
 // Each of Update, Touch, Extend, SetOwner and Delete is one atomic step. A
 // record that is missing, expired or ended is [ErrNotFound] to the first four.
 // Where an operation could fail for several reasons, the order is: invalid or
-// too large, not found, fenced, version conflict. A failed operation changes
-// nothing. Update, Touch, Extend and Delete may carry an epoch: if that is not
+// too large, not found, fenced, version conflict, and last the size of the
+// record that an Update would make, which is judged by what is there. A failed
+// operation changes nothing. Update, Touch, Extend and Delete may carry an epoch: if that is not
 // zero and not the record's, they are [ErrFenced].
 //
 // A record over [MaxRecordBytes], as [Size] measures it, is [ErrTooLarge]; it
@@ -109,10 +112,11 @@ import (
 //
 // Sweep ends at most n expired records, as Delete would, with [ReasonIdle] or
 // [ReasonAbsolute], and returns their Ends. Every expired record is returned by
-// exactly one Sweep, however many run at once. It also forgets at most n
-// tombstones that are due. If there is more to do it returns n Ends; callers
-// call again. Stores run no timers of their own: what Sweep does not remove
-// stays, unseen.
+// exactly one Sweep, however many run at once. If more have expired it returns
+// n Ends; callers call again. Each call also forgets tombstones that are due, at
+// least n of them if there are so many: else they would pile up where records
+// are deleted faster than swept. Stores run no timers of their own: what Sweep
+// does not remove stays, unseen.
 //
 // # Lifetime
 //

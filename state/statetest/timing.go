@@ -45,3 +45,49 @@ func (e *env) expire(d time.Duration) {
 
 // now is the store's time as records keep it; only with a manual clock.
 func (e *env) now() time.Time { return state.Cut(e.clock.Now()) }
+
+// A storeClock tells between which times the store's clock must be.
+type storeClock struct {
+	manual *Clock
+	// Without a manual clock: the store said `said` at some moment between
+	// asked and told, by this process's monotonic clock.
+	said        time.Time
+	asked, told time.Time
+}
+
+// readClock asks the store for its time by creating records, and keeps the
+// answer that came quickest.
+func (e *env) readClock() storeClock {
+	e.Helper()
+	if e.clock != nil {
+		return storeClock{manual: e.clock}
+	}
+	var best storeClock
+	for range 5 {
+		probe := e.createOp(lean)
+		probe.Record.Namespace += "-probe"
+		c := storeClock{asked: time.Now()}
+		c.said = e.must(probe).Stamp.Created
+		c.told = time.Now()
+		if best.asked.IsZero() || c.told.Sub(c.asked) < best.told.Sub(best.asked) {
+			best = c
+		}
+	}
+	return best
+}
+
+// earliest is a time that the store's clock has reached.
+func (c storeClock) earliest() time.Time {
+	if c.manual != nil {
+		return c.manual.Now()
+	}
+	return c.said.Add(time.Since(c.told))
+}
+
+// latest is a time that the store's clock has not passed.
+func (c storeClock) latest() time.Time {
+	if c.manual != nil {
+		return c.manual.Now()
+	}
+	return c.said.Add(time.Since(c.asked) + state.Precision)
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -122,16 +121,6 @@ func (e *env) parallel(n int, run func(i int) error) {
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		e.Fatal(err)
-	}
-}
-
-// until ends the check unless cond becomes true in time.
-func (e *env) until(what string, cond func() bool) {
-	e.Helper()
-	for start := time.Now(); !cond(); e.pause(2 * time.Millisecond) {
-		if time.Since(start) > patience || e.ctx.Err() != nil {
-			e.Fatalf("after %v still waiting until %s", time.Since(start).Round(time.Second), what)
-		}
 	}
 }
 

@@ -23,12 +23,21 @@ import (
 // DefaultMaxBytes is what a zero Options.MaxBytes stands for: 64 MiB.
 const DefaultMaxBytes = 64 << 20
 
-// Overheads of a copy in bytes: structs, the map and the places in otter's
-// tables, measured and rounded up.
-const (
-	recordOverhead = 900
-	keyOverhead    = 64
-)
+// recordOverhead is what a copy takes beyond its bytes: structs and places in
+// otter's tables, measured and rounded up.
+const recordOverhead = 560
+
+// dataOverhead is what a map of n values takes: nothing is kept for none, one
+// group holds eight, and beyond that half of the slots may be empty.
+func dataOverhead(n int) int {
+	switch {
+	case n == 0:
+		return 0
+	case n <= 8:
+		return 450
+	}
+	return 100 * n
+}
 
 // Options of a Cache. The zero value is useful.
 type Options struct {
@@ -78,7 +87,7 @@ func New(opts Options) (*Cache, error) {
 }
 
 func weigh(key state.Key, r *state.Record) uint32 {
-	return uint32(recordOverhead + state.Size(r) + keyOverhead*len(r.Data))
+	return uint32(recordOverhead + state.Size(r) + dataOverhead(len(r.Data)))
 }
 
 // Get implements [state.Cache]. It allocates nothing but the copy's map.

@@ -220,7 +220,7 @@ func TestItStaysWithinItsBytes(t *testing.T) {
 		for _, key := range keys {
 			revision(t, c, key)
 		}
-		// 256 KiB hold some 270 records of a little under a KiB.
+		// 256 KiB hold some 250 records of about a KiB.
 		if hits.Load() > 0 && hits.Load() <= 300 {
 			break
 		}

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"time"
 
@@ -76,25 +77,7 @@ func (s *Store) change(key state.Key, report state.ChangeType, fn func(e *entry,
 }
 
 func (s *Store) update(op *state.UpdateOp) state.Result {
-	// What is given may be too large by itself, whatever is there.
-	given := state.Record{Data: op.Data}
-	if op.Meta != nil {
-		given.Meta = *op.Meta
-	}
-	if err := state.CheckSize(&given); err != nil {
-		return state.Result{Err: err}
-	}
 	return s.change(op.Key, state.Updated, func(e *entry, now time.Time) error {
-		next := e.rec
-		if op.Meta != nil {
-			next.Meta = *op.Meta
-		}
-		if op.Data != nil {
-			next.Data = op.Data
-		}
-		if err := state.CheckSize(&next); err != nil {
-			return err
-		}
 		if op.Epoch != 0 {
 			if err := e.fence(op.Epoch); err != nil {
 				return err
@@ -103,13 +86,9 @@ func (s *Store) update(op *state.UpdateOp) state.Result {
 		if op.Version != e.rec.Version {
 			return &state.ConflictError{Want: op.Version, Have: e.rec.Version}
 		}
-		if err := s.recost(e, &next); err != nil {
+		if err := s.replaceContent(e, op); err != nil {
 			return err
 		}
-		if op.Data != nil {
-			e.rec.Data = cloneData(op.Data)
-		}
-		e.rec.Meta = next.Meta
 		if op.Rotate != nil {
 			e.rec.Secret = op.Rotate.Apply(e.rec.Secret, now)
 		}
@@ -119,13 +98,24 @@ func (s *Store) update(op *state.UpdateOp) state.Result {
 	})
 }
 
-// recost takes the room that the record needs after a change.
-func (s *Store) recost(e *entry, next *state.Record) error {
-	cost := recordCost(next)
+// replaceContent replaces metadata and data by what is given, if what comes of
+// it is not too large and there is room for it.
+func (s *Store) replaceContent(e *entry, op *state.UpdateOp) error {
+	next := e.rec
+	if op.Meta != nil {
+		next.Meta = *op.Meta
+	}
+	if op.Data != nil {
+		next.Data = cloneData(op.Data)
+	}
+	if err := state.CheckSize(&next); err != nil {
+		return err
+	}
+	cost := recordCost(&next)
 	if err := s.room.reserve(0, cost-e.cost); err != nil {
 		return err
 	}
-	e.cost = cost
+	e.cost, e.rec.Meta, e.rec.Data = cost, next.Meta, next.Data
 	return nil
 }
 
@@ -176,7 +166,7 @@ func (s *Store) setOwner(op *state.SetOwnerOp) state.Result {
 
 // cloneData copies what a caller gave; nil stands for no data, which is the
 // most frequent and needs no map.
-func cloneData[M ~map[K]V, K comparable, V any](data M) M {
+func cloneData(data map[string]json.RawMessage) map[string]json.RawMessage {
 	if len(data) == 0 {
 		return nil
 	}

@@ -14,21 +14,21 @@ func (s *Store) create(op *state.CreateOp) state.Result {
 	now := s.clock.now()
 	// Nothing is inserted into the namespace without its lock, so that what
 	// is free now stays free.
-	if s.taken(given.Key(), now) {
+	if s.taken(given.Key()) {
 		return state.Result{Err: state.ErrExists}
 	}
 	t := sp.table(given.Kind)
-	s.forget(t, amortized, now)
 	victims, err := t.makeRoom(op.Limit, given.User, now.UnixMilli())
 	if err != nil {
 		return state.Result{Err: err}
 	}
+	stamp := op.Stamp(now)
 	e := s.newEntry(sp, t, state.Record{
 		Namespace: given.Namespace,
 		Kind:      given.Kind,
 		Ref:       given.Ref,
 		User:      given.User,
-		Stamp:     op.Stamp(now),
+		Stamp:     stamp,
 		Secret:    state.Secret{Hash: given.Secret.Hash},
 		Meta:      given.Meta,
 		Data:      cloneData(given.Data),
@@ -38,7 +38,7 @@ func (s *Store) create(op *state.CreateOp) state.Result {
 	if err != nil {
 		return state.Result{Err: err}
 	}
-	return state.Result{Stamp: e.rec.Stamp, Ended: ends}
+	return state.Result{Stamp: stamp, Ended: ends}
 }
 
 // replace ends the victims and inserts e, with the shards of all of them
@@ -83,7 +83,7 @@ func (s *Store) importRecord(op *state.ImportOp) state.Result {
 	if r.Expired(now) {
 		return state.Result{Err: &state.NotFoundError{}}
 	}
-	if s.taken(r.Key(), now) {
+	if s.taken(r.Key()) {
 		return state.Result{Err: state.ErrExists}
 	}
 	r.Secret = r.Secret.At(now)
@@ -111,11 +111,11 @@ func trim(r *state.Record) {
 	r.Data = cloneData(r.Data)
 }
 
-func (s *Store) taken(key state.Key, now time.Time) bool {
+func (s *Store) taken(key state.Key) bool {
 	sh := s.shardOf(key.Ref)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	return sh.taken(key, now)
+	return sh.taken(key)
 }
 
 func (s *Store) newEntry(sp *space, t *table, r state.Record) *entry {

@@ -48,7 +48,7 @@ func (s *Store) bury(e *entry, end state.End, now time.Time, report state.Change
 	delete(e.shard.records, key)
 	e.space.remove(e)
 	e.gone, e.events = true, nil
-	t := &tomb{end: end, until: now.Add(state.TombstoneTTL)}
+	t := &tomb{end: end, due: now.Add(state.TombstoneTTL)}
 	e.shard.tombs[key] = t
 	e.table.tombs.push(t)
 
@@ -58,19 +58,16 @@ func (s *Store) bury(e *entry, end state.End, now time.Time, report state.Change
 	e.space.publish(c)
 }
 
-// forget removes at most n tombstones that are due. The space is locked, but
-// none of the shards.
-func (s *Store) forget(t *table, n int, now time.Time) {
-	for ; n > 0 && t.tombs.len() > 0 && !t.tombs.peek().until.After(now); n-- {
+// forget removes at most n tombstones that are due and returns how many. The
+// space is locked, but none of the shards.
+func (s *Store) forget(t *table, n int, now time.Time) (forgotten int) {
+	for ; forgotten < n && t.tombs.len() > 0 && !t.tombs.peek().due.After(now); forgotten++ {
 		old := t.tombs.pop()
 		s.room.release(0, tombCost(&old.end))
 		sh := s.shardOf(old.end.Key.Ref)
 		sh.mu.Lock()
-		// A tombstone that was due may have been replaced by a record and
-		// that by its own.
-		if sh.tombs[old.end.Key] == old {
-			delete(sh.tombs, old.end.Key)
-		}
+		delete(sh.tombs, old.end.Key)
 		sh.mu.Unlock()
 	}
+	return forgotten
 }

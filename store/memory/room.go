@@ -10,12 +10,23 @@ import (
 // places in the indexes, measured and rounded up. A record's overhead is more
 // than all that its tombstone can take, so that ending one never needs room.
 const (
-	recordOverhead = 1000
-	tombOverhead   = 400
-	keyOverhead    = 64 // for each key of a record's data
+	recordOverhead = 800
+	tombOverhead   = 460
 	eventOverhead  = 112
 	streamOverhead = 160
 )
+
+// dataOverhead is what a map of n values takes: nothing is kept for none, one
+// group holds eight, and beyond that half of the slots may be empty.
+func dataOverhead(n int) int {
+	switch {
+	case n == 0:
+		return 0
+	case n <= 8:
+		return 450
+	}
+	return 100 * n
+}
 
 // room counts what is kept against the bounds.
 type room struct {
@@ -57,7 +68,7 @@ func add(n *atomic.Int64, delta, limit int64) bool {
 }
 
 func recordCost(r *state.Record) int64 {
-	return int64(recordOverhead + state.Size(r) + keyOverhead*len(r.Data))
+	return int64(recordOverhead + state.Size(r) + dataOverhead(len(r.Data)))
 }
 
 func tombCost(end *state.End) int64 {

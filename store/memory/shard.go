@@ -41,10 +41,10 @@ type entry struct {
 	inUser int   // index in the user's set; -1: in none
 }
 
-// A tomb is the tombstone of a record.
+// A tomb is the tombstone of a record. It is seen until a sweep forgets it.
 type tomb struct {
-	end   state.End
-	until time.Time // from then on it is not seen
+	end state.End
+	due time.Time // from then on a sweep may forget it
 }
 
 // Get implements [state.Store].
@@ -61,7 +61,7 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Record, error) {
 	now := s.clock.now()
 	e := sh.records[key]
 	if e == nil || e.rec.Expired(now) {
-		err := sh.missing(key, now)
+		err := sh.missing(key)
 		sh.mu.RUnlock()
 		return state.Record{}, err
 	}
@@ -88,11 +88,11 @@ func (sh *shard) find(key state.Key, now time.Time) (*entry, error) {
 	if e := sh.records[key]; e != nil && !e.rec.Expired(now) {
 		return e, nil
 	}
-	return nil, sh.missing(key, now)
+	return nil, sh.missing(key)
 }
 
 // missing returns the error for a key without a live record.
-func (sh *shard) missing(key state.Key, now time.Time) error {
+func (sh *shard) missing(key state.Key) error {
 	if err := state.CheckKey(key); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (sh *shard) missing(key state.Key, now time.Time) error {
 		end := e.expiry()
 		return &state.NotFoundError{End: &end}
 	}
-	if t := sh.tombs[key]; t != nil && t.until.After(now) {
+	if t := sh.tombs[key]; t != nil {
 		end := t.end
 		return &state.NotFoundError{End: &end}
 	}
@@ -109,12 +109,8 @@ func (sh *shard) missing(key state.Key, now time.Time) error {
 
 // taken reports whether the key names a record, live or expired, or a
 // tombstone.
-func (sh *shard) taken(key state.Key, now time.Time) bool {
-	if sh.records[key] != nil {
-		return true
-	}
-	t := sh.tombs[key]
-	return t != nil && t.until.After(now)
+func (sh *shard) taken(key state.Key) bool {
+	return sh.records[key] != nil || sh.tombs[key] != nil
 }
 
 // expiry returns the End of a record that has expired.

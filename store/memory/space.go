@@ -130,8 +130,8 @@ func (e *entry) readDue() int64 {
 	return e.rec.Expires().UnixMilli()
 }
 
-// amortized is how many expired records a Create notices on its way, and how
-// many tombstones it forgets. More than one, so that they cannot pile up.
+// amortized is how many expired records a Create notices on its way. More than
+// one, so that they cannot pile up.
 const amortized = 8
 
 // makeRoom applies a limit at now to a record to be created for user, and

@@ -70,8 +70,10 @@ func TestOverABoundWritesAreFullAndNothingIsLost(t *testing.T) {
 }
 
 func TestEvictionMakesTheRoomItNeeds(t *testing.T) {
-	s := open(t, memory.Options{MaxRecords: 2})
+	clock := newManual()
+	s := open(t, memory.Options{MaxRecords: 2, Clock: clock.Now})
 	first := create(t, s, "alice")
+	clock.Advance(time.Second)
 	create(t, s, "alice")
 	op := creation(newKey(t, 9), "alice")
 	op.Limit.PerUser = 2

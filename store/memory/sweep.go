@@ -12,7 +12,8 @@ import (
 const sweepBatch = 128
 
 // Sweep implements [state.Store]. It costs time for what it ends, not for what
-// there is.
+// there is. It forgets all tombstones that are due: were there fewer than end
+// between two sweeps, they would pile up.
 func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -29,7 +30,6 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 		return nil, nil
 	}
 	var ends []state.End
-	forget := opts.Limit()
 	for _, t := range sp.sorted(opts.Kind) {
 		for more := true; more && len(ends) < opts.Limit(); {
 			var swept []state.End
@@ -38,7 +38,8 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 			// What was ended so far is ended and must be returned.
 			more = more && ctx.Err() == nil
 		}
-		forget -= s.forgetSome(sp, t, forget)
+		for s.forgetSome(sp, t) && ctx.Err() == nil {
+		}
 	}
 	return ends, nil
 }
@@ -75,11 +76,9 @@ func (s *Store) sweepSome(sp *space, t *table, n int) (ends []state.End, more bo
 	return ends, more
 }
 
-// forgetSome forgets at most n tombstones and returns how many.
-func (s *Store) forgetSome(sp *space, t *table, n int) int {
+// forgetSome forgets some tombstones and reports whether there may be more.
+func (s *Store) forgetSome(sp *space, t *table) bool {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	before := t.tombs.len()
-	s.forget(t, n, s.clock.now())
-	return before - t.tombs.len()
+	return s.forget(t, sweepBatch, s.clock.now()) == sweepBatch
 }

@@ -27,12 +27,8 @@ type readCache struct {
 	// witness at another mark must catch up first. Written under mu.
 	seen atomic.Pointer[mark]
 
-	mu sync.Mutex // guards pos and ahead, and serializes catching up
-	// pos is the position up to which changes were applied to the copies.
-	pos int64
-	// ahead: pos may be beyond seen, so that the next commit that is noticed
-	// may bring no change.
-	ahead bool
+	mu  sync.Mutex // guards pos, and serializes catching up
+	pos int64      // up to which changes were applied to the copies
 
 	// Of the current transaction of the writer, which alone uses them.
 	writeBegan      mark
@@ -61,7 +57,6 @@ func (s *Store) startCache(ctx context.Context) error {
 	m := s.cache.witness.look(c)
 	s.cache.seen.Store(&m)
 	s.cache.pos, err = c.int64(selectPosition)
-	s.cache.ahead = true
 	return err
 }
 
@@ -111,7 +106,7 @@ func (r *readCache) catchUp() bool {
 	if err != nil {
 		return false // the read that follows has the same trouble, and says so
 	}
-	if !r.follows(changes) {
+	if len(changes) > maxCatchUp || len(changes) > 0 && changes[0].pos != r.pos+1 {
 		if r.pos, err = r.conn.int64(selectPosition); err != nil {
 			return false
 		}
@@ -122,18 +117,8 @@ func (r *readCache) catchUp() bool {
 		}
 		r.pos += int64(len(changes))
 	}
-	r.ahead = r.witness.look(r.conn) != now
 	r.seen.Store(&now)
 	return true
-}
-
-// follows reports whether the changes are all that were made since pos, and
-// explain why the witness moved.
-func (r *readCache) follows(changes []change) bool {
-	if len(changes) == 0 {
-		return r.ahead // else somebody wrote who keeps no list of changes
-	}
-	return len(changes) <= maxCatchUp && changes[0].pos == r.pos+1
 }
 
 func (r *readCache) clear() {
@@ -192,7 +177,6 @@ func (r *readCache) committed(x *tx) {
 	after, ok := r.witness.glance()
 	if ok && r.pos == x.before && r.writeBegan == *r.seen.Load() && after.follows(r.writeBegan) {
 		r.pos = x.position()
-		r.ahead = false
 		r.seen.Store(&after)
 	}
 }

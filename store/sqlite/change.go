@@ -7,7 +7,7 @@ import "github.com/coatcheck-mcp/coatcheck/state"
 type changeType int64
 
 const (
-	changeOther   changeType = 0 // a commit that changed no record
+	changeOther   changeType = 0 // of no record
 	changeCreated changeType = 1
 	changeUpdated changeType = 2
 	changeTouched changeType = 3

@@ -79,8 +79,7 @@ func (w *writer) overwrite() error {
 	if err != nil {
 		return err
 	}
-	x.wrote = true
-	if err := x.finish(); err != nil {
+	if err := x.noteChange(change{pos: x.position() + 1, typ: changeOther}); err != nil {
 		w.rollback()
 		return err
 	}

@@ -17,9 +17,10 @@
 // process is seen by the very next Get. The file must be on a local disk, since
 // SQLite's locks and shared memory do not work over network file systems.
 //
-// Whoever looks into the file with another tool may read at will; the view
-// sessions is made for it. A row that is changed there is noticed by Get, too,
-// but is reported to no watch.
+// Operators may read the file with any SQLite tool; the view sessions is made
+// for it. Triggers see to it that a record which is deleted or changed there is
+// noticed like any other: DELETE FROM records ends sessions as a revocation
+// does.
 //
 // # Time
 //

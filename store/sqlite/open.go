@@ -26,7 +26,8 @@ func prepareFile(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", fmt.Errorf("create its folder: %w", err)
 	}
 	info, err := os.Stat(path)
@@ -43,7 +44,30 @@ func prepareFile(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("create it: %w", err)
 	}
-	return path, f.Close()
+	if err := f.Close(); err != nil {
+		return "", fmt.Errorf("create it: %w", err)
+	}
+	// Acknowledged writes are of no use in a file that has no name after a
+	// loss of power.
+	for _, dir := range []string{folder, filepath.Dir(folder)} {
+		if err := syncFolder(dir); err != nil {
+			return "", fmt.Errorf("sync its folder: %w", err)
+		}
+	}
+	return path, nil
+}
+
+// syncFolder makes the names in a folder durable, where the system can.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // a folder that cannot be read was not made by us
+	}
+	err = f.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // protect takes from others what the file itself does not give them. The log
@@ -74,10 +98,14 @@ func protect(path string) error {
 // connect opens a connection.
 func (s *Store) connect(ctx context.Context, pragmas string) (*conn, error) {
 	uri := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(s.path)}
-	params := url.Values{"modeof": {s.path}} // the log gets the file's mode
+	params := url.Values{
+		"modeof": {s.path}, // the log gets the file's mode
+		"vfs":    {vfsName},
+	}
 	if s.opts.VFS != "" {
 		params.Set("vfs", s.opts.VFS)
 	}
+	registerVFS()
 	uri.RawQuery = strings.ReplaceAll(params.Encode(), "+", "%20") // SQLite knows no plus for a space
 	db, err := sqlite3.OpenContext(ctx, uri.String())
 	if err != nil {

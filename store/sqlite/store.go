@@ -35,8 +35,10 @@ type Options struct {
 	// Empty: the operating system's. For tests.
 	VFS string
 
-	pragmas   string // of the writer, for tests
-	noWALPeek bool   // do without the shared memory of SQLite, for tests
+	// For tests.
+	pragmas    string // of the writer
+	noWALPeek  bool   // do without the shared memory of SQLite
+	groupLimit int    // operations in a transaction; zero: maxGroup
 }
 
 // A Store keeps records in an SQLite database. It implements [state.Store] and
@@ -82,6 +84,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Readers <= 0 {
 		o.Readers = defaultReaders()
+	}
+	if o.groupLimit <= 0 {
+		o.groupLimit = maxGroup
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/state/statetest"
@@ -59,11 +58,4 @@ func TestContract(t *testing.T) {
 			statetest.Run(t, harness(opts))
 		})
 	}
-}
-
-func TestContractOwnClock(t *testing.T) {
-	h := harness(Options{})
-	h.OwnClock = true
-	h.ShortLife = 100 * time.Millisecond
-	statetest.Run(t, h)
 }

@@ -95,13 +95,6 @@ func (t *tx) finish() error {
 			return err
 		}
 	}
-	// Every commit has a change, so that other processes can tell ours from
-	// those of other programs.
-	if len(t.changes) == 0 {
-		if err := t.noteChange(change{pos: t.position() + 1, typ: changeOther}); err != nil {
-			return err
-		}
-	}
 	return t.trim()
 }
 
@@ -112,15 +105,17 @@ func (t *tx) trim() error {
 	return t.query(trimChanges).int64(t.position() - keepChanges).exec()
 }
 
-// remove ends a record: the row, its events and its place in the total.
+// remove ends a record: the row, its events and its place in the total. The
+// tombstone comes first: the schema takes a deletion without one for an
+// operator's.
 func (t *tx) remove(r *stored, typ changeType, end state.End) error {
+	if err := t.insertEnd(&end); err != nil {
+		return err
+	}
 	if err := t.query("DELETE FROM records WHERE id = ?").int64(r.id).exec(); err != nil {
 		return err
 	}
 	if err := t.removeStreams(r.id); err != nil {
-		return err
-	}
-	if err := t.insertEnd(&end); err != nil {
 		return err
 	}
 	t.count(r, -1)

@@ -74,7 +74,7 @@ func (w *writer) gather(first *task) {
 	clear(w.group)
 	w.group = append(w.group[:0], first)
 	size := first.size()
-	for idle := 0; idle < 2 && size < maxGroup; {
+	for idle := 0; idle < 2 && size < w.store.opts.groupLimit; {
 		select {
 		case t := <-w.queue:
 			w.group = append(w.group, t)

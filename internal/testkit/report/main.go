@@ -125,7 +125,6 @@ func (r *report) endPackage(e event, key string) {
 			r.failed++
 		}
 		fmt.Fprint(r.w, strings.Join(r.output[key], ""))
-		fmt.Fprintf(r.w, "FAIL\t%s\t%.3fs\n", e.Package, e.Elapsed)
 	case "skip":
 		fmt.Fprintf(r.w, "?   \t%s\t[no test files]\n", e.Package)
 	default:

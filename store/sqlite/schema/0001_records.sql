@@ -97,7 +97,38 @@ CREATE TABLE events (
 
 CREATE UNIQUE INDEX events_by_position ON events (stream, position);
 
--- For people with an SQL shell.
+-- For people with an SQL shell. What they change is noticed by the read caches
+-- and reported by watches, and what they delete is ended as by a revocation.
+-- The program's own deletes write the tombstone first, and its own updates
+-- raise the revision.
+CREATE TRIGGER deleted_by_hand AFTER DELETE ON records
+WHEN NOT EXISTS (SELECT 1 FROM ended WHERE namespace = OLD.namespace AND ref = OLD.ref)
+BEGIN
+  INSERT INTO ended (namespace, ref, kind, user, version, created_at, last_accessed_at,
+    ended_at, reason, by, op, forget_at)
+  SELECT OLD.namespace, OLD.ref, OLD.kind, OLD.user, OLD.version, OLD.created_at, OLD.last_accessed_at,
+    now, 'revoked', 'sql', NULL, now + 24 * 3600000
+  FROM (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now);
+  DELETE FROM events WHERE stream IN (SELECT id FROM streams WHERE record = OLD.id);
+  DELETE FROM streams WHERE record = OLD.id;
+  UPDATE totals SET stored = stored - 1 WHERE namespace = OLD.namespace AND kind = OLD.kind;
+  INSERT INTO changes (pos, type, namespace, ref, kind, version, revision, reason, by)
+  SELECT coalesce(max(pos), 0) + 1, 4, OLD.namespace, OLD.ref, OLD.kind, OLD.version, OLD.revision, 'revoked', 'sql'
+  FROM changes;
+END;
+
+CREATE TRIGGER updated_by_hand AFTER UPDATE OF version, epoch, owner,
+  created_at, last_accessed_at, idle_deadline, absolute_deadline,
+  secret_hash, previous_hash, previous_until, last_op,
+  address, user_agent, protocol_version, capabilities, data ON records
+WHEN NEW.revision = OLD.revision
+BEGIN
+  UPDATE records SET revision = revision + 1, sweep_at = min(sweep_at, expires_at) WHERE id = NEW.id;
+  INSERT INTO changes (pos, type, namespace, ref, kind, version, revision, reason, by)
+  SELECT coalesce(max(pos), 0) + 1, 2, NEW.namespace, NEW.ref, NEW.kind, NEW.version, NEW.revision + 1, '', ''
+  FROM changes;
+END;
+
 CREATE VIEW sessions AS
 SELECT namespace, kind, ref, user, owner, version,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch')       AS created,

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// command runs coatcheck in this process, in an empty folder.
+func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errOut strings.Builder
+	status = run(t.Context(), args, &out, &errOut)
+	return out.String(), errOut.String(), status
+}
+
+// expectMistake checks that a mistake is answered with status 2 and one line
+// that has what to write instead.
+func expectMistake(t *testing.T, want string, args ...string) {
+	t.Helper()
+	stdout, stderr, status := command(t, args...)
+	if status != exitUsage || stdout != "" {
+		t.Errorf("%q: status %d, stdout %q; want status 2", args, status, stdout)
+	}
+	if !strings.HasPrefix(stderr, "coatcheck: ") || strings.Count(stderr, "\n") != 1 || !strings.HasSuffix(stderr, "\n") {
+		t.Errorf("%q: want one line, got %q", args, stderr)
+	}
+	if !strings.Contains(stderr, want) {
+		t.Errorf("%q: no %q in %q", args, want, stderr)
+	}
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const ref = "0000000000000000000000000000"
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"", `expected one of "serve", "sessions"`},
+		{"serves", "serves"},
+		{"serve --lissten=127.0.0.1:0", "--listen"},
+		{"serve extra", "extra"},
+		{"serve --listen=8080", "write HOST:PORT"},
+		{"serve --listen=127.0.0.1:99999", "write HOST:PORT"},
+		{"serve --admin-listen=nonsense", "write HOST:PORT"},
+		{"serve --listen=0.0.0.0:0", "write --auth tokens:FILE"},
+		{"serve --listen=:0", "write --auth tokens:FILE"},
+		{"serve --listen=[::]:0", "write --auth tokens:FILE"},
+		{"serve --admin-listen=0.0.0.0:0", "write --admin-token-file FILE"},
+		{"serve --admin-listen=0.0.0.0:0 --admin-token-file=absent", "--admin-token-file"},
+		{"serve --auth=jwt:https://issuer.example/keys", "write none or tokens:FILE"},
+		{"serve --auth=tokens:", "write none or tokens:FILE"},
+		{"serve --auth=basic", "write none or tokens:FILE"},
+		{"serve --auth=tokens:absent", "absent"},
+		{"serve --store=redis://localhost:6379", "redis: is not available in this build: write memory: or sqlite:PATH"},
+		{"serve --store=rediss://:secret@localhost", "is not available in this build: write memory: or sqlite:PATH"},
+		{"serve --store=postgres://localhost/x", "is not available in this build: write memory: or sqlite:PATH"},
+		{"serve --store=nats://localhost", "is not available in this build: write memory: or sqlite:PATH"},
+		{"serve --store=cluster:?name=a", "is not available in this build: write memory: or sqlite:PATH"},
+		{"serve --store=mysql://root:hunter2@localhost", "write memory: or sqlite:PATH"},
+		{"serve --store=sqlite://host/path", "write sqlite:PATH"},
+		{"serve --store=sqlite:x.db?mode=ro", "write sqlite:PATH"},
+		{"serve --store=memory:big", "write memory: or sqlite:PATH"},
+		{"serve --namespace=Big", "--namespace"},
+		{"serve --session-duration=forever", "write one such as 24h"},
+		{"serve --session-duration=-1h", "write one such as 24h"},
+		{"serve --idle-timeout=0", "write one such as 24h"},
+		{"serve --cleanup-interval=soon", "write one such as 24h"},
+		{"serve --session-duration=1000000h", "absolute lifetime"},
+		{"serve --max-sessions-per-user=-1", "--max-sessions-per-user: write"},
+		{"serve --max-sessions-per-user=many", "--max-sessions-per-user"},
+		{"serve --max-sessions=-1", "--max-sessions: write"},
+		{"serve --on-limit=panic", `must be one of "evict","refuse"`},
+		{"serve --id-bytes=8", "use 16 to 64"},
+		{"serve --id-bytes=65", "use 16 to 64"},
+		{"serve --trusted-proxy=10.0.0.0/99", "write an address"},
+		{"serve --trusted-proxy=proxy.example", "write an address"},
+		{"serve --allowed-host=https://mcp.example", "write a name"},
+		{"serve --allowed-origin=app.example", "write one such as https://app.example"},
+		{"serve --allowed-origin=https://app.example/path", "write one such as https://app.example"},
+		{"serve --tls-cert=cert.pem", "write both or neither"},
+		{"serve --tls-key=key.pem", "write both or neither"},
+		{"serve --tls-cert=cert.pem --tls-key=key.pem", "cert.pem"},
+		{"serve --log-level=loud", "--log-level"},
+		{"sessions", `expected one of "list"`},
+		{"sessions list --store=memory:", "write --store sqlite:PATH"},
+		{"sessions list --state=asleep", "--state"},
+		{"sessions list --address=nowhere", "write an address"},
+		{"sessions list --created-after=yesterday", "write 2026-11-23T15:04:05Z"},
+		{"sessions list --max=-1", "--max: write"},
+		{"sessions show", "<ref>"},
+		{"sessions show short", "this is no ref"},
+		{"sessions explain " + ref, "this is no ref"},
+		{"sessions revoke", "write one of REF, --user USER and --all"},
+		{"sessions revoke --all --user=ann", "write one of REF, --user USER and --all"},
+		{"sessions revoke --user=ann --before=1h", "write --all --before TIME"},
+		{"sessions revoke --user=", "--user: write a user"},
+		{"doctor --store=memory:", "write --store sqlite:PATH"},
+		{"doctor --store=redis:", "is not available in this build"},
+	} {
+		expectMistake(t, c.want, strings.Fields(c.args)...)
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("a mistake left files behind: %v, %v", entries, err)
+	}
+}
+
+func TestMistakesDoNotRepeatSecrets(t *testing.T) {
+	const password = "hunter2"
+	for _, args := range [][]string{
+		{"serve", "--store=mysql://root:" + password + "@localhost"},
+		{"serve", "--store=redis://:" + password + "@localhost"},
+		{"sessions", "show", "not-a-ref." + password},
+	} {
+		if _, stderr, _ := command(t, args...); strings.Contains(stderr, password) {
+			t.Errorf("%q: %q repeats the password", args, stderr)
+		}
+	}
+}
+
+func TestEnvironmentStandsInForFlags(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, c := range []struct{ name, value, want string }{
+		{"COATCHECK_STORE", "redis:", "is not available in this build"},
+		{"SESSION_STORE", "redis", "is not available in this build"},
+		{"SESSION_STORE", "postgres", "is not available in this build"},
+		{"SESSION_STORE", "nonsense", "write memory: or sqlite:PATH"},
+		{"SESSION_ENCRYPTION_KEY", "c2VjcmV0", "does not encrypt"},
+		{"COATCHECK_LISTEN", "0.0.0.0:0", "write --auth tokens:FILE"},
+		{"COATCHECK_ADMIN_LISTEN", "0.0.0.0:0", "write --admin-token-file FILE"},
+		{"COATCHECK_IDLE_TIMEOUT", "soon", "write one such as 24h"},
+		{"COATCHECK_ID_BYTES", "8", "use 16 to 64"},
+		{"COATCHECK_MAX_SESSIONS_PER_USER", "-1", "--max-sessions-per-user"},
+		{"COATCHECK_TLS_CERT", "cert.pem", "write both or neither"},
+		{"COATCHECK_AUTH", "basic", "write none or tokens:FILE"},
+		{"COATCHECK_NAMESPACE", "Big", "--namespace"},
+	} {
+		t.Run(c.name+"="+c.value, func(t *testing.T) {
+			t.Setenv(c.name, c.value)
+			expectMistake(t, c.want, "serve")
+		})
+	}
+	t.Run("flags win", func(t *testing.T) {
+		t.Setenv("COATCHECK_STORE", "redis:")
+		expectMistake(t, "write --store sqlite:PATH", "doctor", "--store=memory:")
+	})
+	t.Run("our names win over the guide's", func(t *testing.T) {
+		t.Setenv("COATCHECK_STORE", "memory:")
+		t.Setenv("SESSION_STORE", "redis")
+		expectMistake(t, "write --store sqlite:PATH", "doctor")
+	})
+	t.Run("nothing is revoked because of a variable", func(t *testing.T) {
+		t.Setenv("COATCHECK_ALL", "true")
+		t.Setenv("COATCHECK_USER", "ann")
+		expectMistake(t, "write one of REF", "sessions", "revoke")
+	})
+}
+
+func TestAWholeIDIsNotTakenForARef(t *testing.T) {
+	const ref, secret = "0g1k7v2d9e4b8c3a5f6h0j1m2n3o", "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U"
+	_, stderr, status := command(t, "sessions", "show", ref+"."+secret)
+	if status != exitUsage || strings.Contains(stderr, secret) {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+}
+
+func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := writeFile(t, "plain", "not a database, but long enough to be taken for one")
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"port in use":           {[]string{"serve", "--listen=" + taken.Addr().String(), "--admin-listen=127.0.0.1:0"}, taken.Addr().String()},
+		"admin port in use":     {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=" + taken.Addr().String()}, taken.Addr().String()},
+		"store below a file":    {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file + "/x.db"}, file},
+		"store is no database":  {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file}, file},
+		"no store to look into": {[]string{"sessions", "list", "--store=sqlite:absent.db"}, "absent.db"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, stderr, status := command(t, c.args...)
+			if status != exitError || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, c.want) {
+				t.Errorf("status %d, %q; want status 1 and one line with %q", status, stderr, c.want)
+			}
+		})
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("files were left behind: %v, %v", entries, err)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"sessions", "revoke", "--help"}, {"version"}} {
+		stdout, stderr, status := command(t, args...)
+		if status != exitOK || stdout == "" || stderr != "" {
+			t.Errorf("%q: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/session"
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// row is what the commands show of a session. The first eight fields are a
+// contract with scripts.
+type row struct {
+	Ref          state.Ref `json:"ref"`
+	Kind         string    `json:"kind"`
+	User         string    `json:"user"`
+	State        string    `json:"state"`
+	CreatedAt    time.Time `json:"created_at"`
+	LastAccessed time.Time `json:"last_accessed"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	Owner        string    `json:"owner"`
+
+	Address         string `json:"address,omitempty"`
+	UserAgent       string `json:"user_agent,omitempty"`
+	ProtocolVersion string `json:"protocol_version,omitempty"`
+}
+
+func rowOf(s *session.Session) row {
+	r := row{
+		Ref: s.Ref, Kind: s.Kind, User: s.User, State: s.State.String(),
+		CreatedAt: s.Created, LastAccessed: s.LastAccessed, ExpiresAt: s.Expires(), Owner: s.Owner,
+		UserAgent: s.Metadata.UserAgent, ProtocolVersion: s.Metadata.ProtocolVersion,
+	}
+	if s.Metadata.Address.IsValid() {
+		r.Address = s.Metadata.Address.String()
+	}
+	return r
+}
+
+// printer prints rows as they come: as a table, or as JSON lines.
+type printer struct {
+	json *json.Encoder
+	tab  *tabwriter.Writer
+}
+
+func newPrinter(w io.Writer, asJSON bool) *printer {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return &printer{json: enc}
+	}
+	return &printer{tab: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+}
+
+// line prints a record: its JSON, or the cells of its line.
+func (p *printer) line(record any, cells ...string) error {
+	if p.json != nil {
+		return p.json.Encode(record)
+	}
+	return p.cells(cells...)
+}
+
+// header prints the heads of a table; there is none in JSON.
+func (p *printer) header(cells ...string) error {
+	if p.json != nil {
+		return nil
+	}
+	return p.cells(cells...)
+}
+
+func (p *printer) cells(cells ...string) error {
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	_, err := fmt.Fprintln(p.tab, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+	return err
+}
+
+// flush writes what the table holds back to align its columns.
+func (p *printer) flush() error {
+	if p.tab == nil {
+		return nil
+	}
+	return p.tab.Flush()
+}
+
+// printable keeps what clients chose, such as user names and agents, from
+// steering the terminal or the table.
+func printable(s string) string {
+	if s == "" {
+		return "-"
+	}
+	quoted := fmt.Sprintf("%+q", s)
+	if quoted == `"`+s+`"` || fmt.Sprintf("%q", s) == `"`+s+`"` {
+		return s
+	}
+	return quoted
+}
+
+func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// counts prints how many there are of each kind, in the order of their names.
+func counts(kinds map[string]int) string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		parts = append(parts, fmt.Sprintf("%s %d", kind, kinds[kind]))
+	}
+	return strings.Join(parts, ", ")
+}

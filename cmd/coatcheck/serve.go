@@ -1,0 +1,197 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/auth"
+	"github.com/coatcheck-mcp/coatcheck/session"
+)
+
+type serveCmd struct {
+	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
+	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
+
+	storeFlags `embed:""`
+
+	Auth           authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
+	AdminTokenFile string   `placeholder:"FILE" help:"Holds the bearer token for /metrics; needed if --admin-listen is not loopback."`
+
+	SessionDuration    span   `default:"24h" help:"A session ends so long after it began."`
+	IdleTimeout        span   `default:"2h" help:"A session ends when it was not used for so long."`
+	MaxSessionsPerUser int    `default:"5" help:"So many sessions of one user at most; 0 for any number."`
+	OnLimit            string `default:"evict" enum:"evict,refuse" help:"Over --max-sessions-per-user: evict the user's oldest, or refuse the new one."`
+	MaxSessions        int    `default:"0" help:"So many sessions of all users at most, one more is refused; 0 for any number."`
+	CleanupInterval    span   `default:"15m" help:"How often expired sessions are removed."`
+	IDBytes            int    `name:"id-bytes" default:"32" help:"Random bytes in a session id's secret, 16 to 64."`
+
+	TrustedProxy  []prefix `placeholder:"NET" help:"Proxies whose word on a client's address is taken, comma-separated or repeated."`
+	AllowedHost   []string `placeholder:"HOST" help:"Names under which the server answers, comma-separated or repeated; without any, a loopback listener answers to loopback names and others to all."`
+	AllowedOrigin []string `placeholder:"ORIGIN" help:"Web origins whose pages may call, such as https://app.example, comma-separated or repeated."`
+	TLSCert       string   `name:"tls-cert" placeholder:"FILE" help:"Serve HTTPS with this certificate chain, in PEM."`
+	TLSKey        string   `name:"tls-key" placeholder:"FILE" help:"The key of --tls-cert, in PEM."`
+
+	DrainTimeout span       `default:"30s" help:"How long running calls may go on after SIGTERM."`
+	LogLevel     slog.Level `default:"info" help:"Log from this level on: debug, info, warn or error."`
+}
+
+// settings is what the flags come to once they were checked and the files
+// they name were read.
+type settings struct {
+	store      storeURL
+	policy     session.Policy
+	proxies    []netip.Prefix
+	tokens     *auth.Tokens // nil: nobody is verified
+	tls        *tls.Config  // nil: plain HTTP
+	adminToken string
+	warnings   []string
+}
+
+func (c *serveCmd) Run(a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	set, err := c.settings()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	for _, w := range set.warnings {
+		log.Warn(w)
+	}
+	s, err := c.start(a.ctx, set, log)
+	if err != nil {
+		return err
+	}
+	s.greet(a.stdout)
+	return s.run(a.ctx)
+}
+
+// greet says where to connect.
+func (s *server) greet(w interface{ Write([]byte) (int, error) }) {
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\nReplica       %s\n",
+		s.url(), s.adminURL(), s.storeURL, s.replica)
+}
+
+// check refuses combinations of flags that make no sense or are not safe.
+func (c *serveCmd) check() error {
+	switch {
+	case c.Auth.tokens == "" && !c.Listen.loopback():
+		return usagef("--auth none serves everybody who can connect, so it is for loopback only: write --auth tokens:FILE, or --listen 127.0.0.1:8080")
+	case c.AdminTokenFile == "" && !c.AdminListen.loopback():
+		return usagef("--admin-listen %s can be reached by others: write --admin-token-file FILE too, or --admin-listen 127.0.0.1:8081", c.AdminListen)
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return usagef("--tls-cert and --tls-key go together: write both or neither")
+	case c.MaxSessionsPerUser < 0:
+		return usagef("--max-sessions-per-user: write how many sessions a user may have, or 0 for any number")
+	case c.MaxSessions < 0:
+		return usagef("--max-sessions: write how many sessions there may be, or 0 for any number")
+	}
+	for _, host := range c.AllowedHost {
+		if host == "" || strings.ContainsAny(host, "/ ") {
+			return usagef("--allowed-host: %q is no host: write a name such as mcp.example or mcp.example:8443", host)
+		}
+	}
+	for _, origin := range c.AllowedOrigin {
+		if !validOrigin(origin) {
+			return usagef("--allowed-origin: %q is no origin: write one such as https://app.example, or * for all", origin)
+		}
+	}
+	return nil
+}
+
+func validOrigin(origin string) bool {
+	if origin == "*" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme != "" && u.Host != "" && u.Scheme+"://"+u.Host == origin
+}
+
+// settings reads the files that the flags name.
+func (c *serveCmd) settings() (settings, error) {
+	set := settings{policy: c.policy()}
+	var err error
+	if set.store, err = c.url(); err != nil {
+		return set, err
+	}
+	if err := set.policy.Check(); err != nil {
+		return set, usageError{err}
+	}
+	for _, p := range c.TrustedProxy {
+		set.proxies = append(set.proxies, netip.Prefix(p))
+	}
+	if err := c.readTokens(&set); err != nil {
+		return set, usagef("--auth tokens:FILE: %w", err)
+	}
+	if c.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return set, usagef("--tls-cert and --tls-key: %w", err)
+		}
+		set.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	if set.adminToken, err = readAdminToken(c.AdminTokenFile); err != nil {
+		return set, usagef("--admin-token-file: %w", err)
+	}
+	return set, nil
+}
+
+func (c *serveCmd) readTokens(set *settings) error {
+	if c.Auth.tokens == "" {
+		return nil
+	}
+	tokens, exposed, err := auth.LoadTokens(c.Auth.tokens)
+	if err != nil {
+		return err
+	}
+	set.tokens = tokens
+	if exposed {
+		set.warnings = append(set.warnings, "the tokens file can be read by others: chmod 600 it")
+	}
+	if n := tokens.Weak(); n > 0 {
+		set.warnings = append(set.warnings, fmt.Sprintf("%d tokens are shorter than %d characters and could be guessed", n, auth.WeakTokenBytes))
+	}
+	return nil
+}
+
+func (c *serveCmd) policy() session.Policy {
+	perUser := c.MaxSessionsPerUser
+	if perUser == 0 {
+		perUser = -1 // the library's word for any number
+	}
+	return session.Policy{
+		IdleTimeout:      time.Duration(c.IdleTimeout),
+		AbsoluteLifetime: time.Duration(c.SessionDuration),
+		MaxPerUser:       perUser,
+		RefuseOverLimit:  c.OnLimit == "refuse",
+		MaxTotal:         c.MaxSessions,
+		SweepInterval:    time.Duration(c.CleanupInterval),
+		SecretBytes:      c.IDBytes,
+	}
+}
+
+// minAdminToken is the length under which a token can be guessed.
+const minAdminToken = 16
+
+func readAdminToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if len(token) < minAdminToken || strings.ContainsAny(token, " \t\r\n") {
+		return "", errors.New("the file must hold one token of at least 16 characters")
+	}
+	return token, nil
+}

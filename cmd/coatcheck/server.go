@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/internal/sample"
+	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
+	"github.com/coatcheck-mcp/coatcheck/session"
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+)
+
+// Bounds of what one connection may hold on to.
+const (
+	headerTimeout  = 10 * time.Second
+	keepAlive      = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+)
+
+// server is a running "coatcheck serve".
+type server struct {
+	cmd     *serveCmd
+	log     *slog.Logger
+	replica string
+
+	storeURL storeURL
+	metrics  *metrics
+	store    backend
+	manager  *session.Manager
+	sample   *sample.Sample
+	handler  *gosdk.Handler
+	admin    *admin.Handler
+
+	mcpListener, adminListener net.Listener
+	mcpHTTP, adminHTTP         *http.Server
+}
+
+// start opens everything but serves nothing yet. If it fails, nothing is left
+// open.
+func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_ *server, err error) {
+	s := &server{cmd: c, log: log, storeURL: set.store}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	// The addresses come first: a second server on the same ones must not
+	// make a store.
+	if s.mcpListener, err = listen("--listen", c.Listen, set.tls); err != nil {
+		return nil, err
+	}
+	if s.adminListener, err = listen("--admin-listen", c.AdminListen, nil); err != nil {
+		return nil, err
+	}
+	if s.replica, err = newReplicaName(); err != nil {
+		return nil, err
+	}
+	if s.metrics, err = newMetrics(); err != nil {
+		return nil, err
+	}
+	if s.store, err = set.store.open(ctx, sqlite.Options{Logger: log, OnLookup: s.metrics.lookup}); err != nil {
+		return nil, err
+	}
+	if err := s.build(set); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// build connects the parts.
+func (s *server) build(set settings) (err error) {
+	s.manager, err = session.NewManager(s.store, session.Options{
+		Namespace: s.cmd.Namespace,
+		Policy:    set.policy,
+		Observe:   s.metrics.Observe,
+		Logger:    s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.sample, err = sample.New(sample.Options{
+		Sessions: s.manager,
+		Replica:  s.replica,
+		Version:  version(),
+		Observe:  s.metrics.Observe,
+		Logger:   s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.handler, err = gosdk.NewHandler(func(*http.Request) *mcp.Server { return s.sample.Server() }, s.manager, &gosdk.Options{
+		Events:         s.store,
+		AllowedHosts:   s.cmd.AllowedHost,
+		AllowedOrigins: s.cmd.AllowedOrigin,
+		Collector:      session.Collector{TrustedProxies: set.proxies},
+		Logger:         s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.admin = admin.New(admin.Options{Ready: s.ready, Metrics: s.metrics.handler(), Token: set.adminToken})
+
+	var endpoint http.Handler = s.handler
+	if set.tokens != nil {
+		endpoint = set.tokens.Middleware(endpoint)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", endpoint)
+	s.mcpHTTP = s.httpServer(mux)
+	s.adminHTTP = s.httpServer(s.admin)
+	return nil
+}
+
+func (s *server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       keepAlive,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ready reports whether requests can be served. What a store says may name
+// files; others need not know.
+func (s *server) ready(ctx context.Context) error {
+	if err := state.Ping(ctx, s.store, s.cmd.Namespace); err != nil {
+		s.log.WarnContext(ctx, "the store does not answer", "error", err)
+		return errors.New("the store does not answer")
+	}
+	return nil
+}
+
+// run serves until ctx is done and then drains. It closes everything.
+func (s *server) run(ctx context.Context) error {
+	defer s.close()
+	// Work in the background goes on while calls drain.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	work, failing := errgroup.WithContext(background)
+	work.Go(func() error { return serve(s.mcpHTTP, s.mcpListener) })
+	work.Go(func() error { return serve(s.adminHTTP, s.adminListener) })
+	work.Go(func() error { return s.manager.Run(failing) })
+	work.Go(func() error { return s.sample.Run(failing) })
+
+	select {
+	case <-ctx.Done():
+		s.log.Info("draining", "timeout", time.Duration(s.cmd.DrainTimeout))
+	case <-failing.Done():
+	}
+	s.drain()
+	stop()
+	return work.Wait()
+}
+
+// serve returns nil once the server was shut down.
+func serve(srv *http.Server, l net.Listener) error {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// drain lets running calls end, as long as the flag allows, and then cuts off
+// what is left. Sessions stay in the store.
+func (s *server) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cmd.DrainTimeout))
+	defer cancel()
+	s.admin.Drain()
+	if err := s.handler.Drain(ctx); err != nil {
+		s.log.Warn("calls were cut off", "error", err)
+	}
+	for _, srv := range []*http.Server{s.mcpHTTP, s.adminHTTP} {
+		if err := srv.Shutdown(ctx); err != nil {
+			s.log.Warn("connections were cut off", "error", err)
+			srv.Close()
+		}
+	}
+}
+
+// close closes what is open, the last opened first.
+func (s *server) close() {
+	if s.handler != nil {
+		s.closing("handler", s.handler.Close)
+	}
+	if s.store != nil {
+		s.closing("store", s.store.Close)
+	}
+	for _, l := range []net.Listener{s.adminListener, s.mcpListener} {
+		if l != nil {
+			l.Close() // an error says that the server closed it
+		}
+	}
+}
+
+func (s *server) closing(what string, fn func() error) {
+	if err := fn(); err != nil {
+		s.log.Error("not closed cleanly", "what", what, "error", err)
+	}
+}
+
+func listen(flag string, addr listenAddr, conf *tls.Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", string(addr))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: write another address, or stop what uses it", flag, err)
+	}
+	if conf != nil {
+		return tls.NewListener(l, conf), nil
+	}
+	return l, nil
+}
+
+func (s *server) url() string {
+	scheme := "http"
+	if s.cmd.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.mcpListener.Addr().String() + "/mcp"
+}
+
+func (s *server) adminURL() string { return "http://" + s.adminListener.Addr().String() }
+
+// newReplicaName names this process, for as long as it lives. It tells nothing
+// of the machine.
+func newReplicaName() (string, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("name the replica: %w", err)
+	}
+	return "replica-" + hex.EncodeToString(b[:]), nil
+}

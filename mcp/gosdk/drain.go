@@ -1,0 +1,124 @@
+package gosdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
+	"github.com/coatcheck-mcp/coatcheck/session"
+)
+
+// ErrCut is returned by [Handler.Drain] if calls were still running when its
+// context ended: they were cancelled.
+var ErrCut = errors.New("calls were still running")
+
+// Drain ends service without ending a session, so that another process, or
+// the next one here, goes on with all of them. From now on new requests are
+// answered with 503 and Retry-After, but for the answers that running calls
+// wait for. Drain lets those calls end until ctx is done, stores what clients
+// may still resume, and closes all streams.
+//
+// Close the listener first, or at the same time (http.Server.Shutdown waits
+// for streams, which end here): clients that are refused a connection try
+// again, where some give up at a 503.
+func (h *Handler) Drain(ctx context.Context) error {
+	h.live.close()
+	h.sessionless.close()
+	cut := h.awaitCalls(ctx)
+	h.sessionless.expel()
+
+	var group errgroup.Group
+	group.SetLimit(tendAtOnce)
+	for _, l := range h.live.all() {
+		group.Go(func() error { return h.drainOne(l) })
+	}
+	err := group.Wait()
+	if cut {
+		err = errors.Join(fmt.Errorf("drain: %w", ErrCut), err)
+	}
+	return err
+}
+
+func (h *Handler) drainOne(l *live) error {
+	<-l.ready
+	if l.err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	err := l.events.flush(ctx)
+	if l.closeIf(always) {
+		h.close(l)
+	}
+	if err != nil {
+		return fmt.Errorf("store events of session %s: %w", l.ref, err)
+	}
+	return nil
+}
+
+// drainPoll is how often a drain looks whether calls are still running.
+const drainPoll = 5 * time.Millisecond
+
+// awaitCalls waits until no call is running, and reports whether ctx ended
+// before.
+func (h *Handler) awaitCalls(ctx context.Context) (cut bool) {
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for h.callsRunning() {
+		select {
+		case <-ctx.Done():
+			return true
+		case <-ticker.C:
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return true
+	case <-h.sessionless.empty:
+		return false
+	}
+}
+
+func (h *Handler) callsRunning() bool {
+	for _, l := range h.live.all() {
+		if l.busy() {
+			return true
+		}
+	}
+	return false
+}
+
+// admittedWhileDraining reports whether a POST is one that running calls may
+// wait for: an answer or a notification of a session that has some.
+func (h *Handler) admittedWhileDraining(s *session.Session, m *streamable.Message) bool {
+	if m.Batch || m.Call() {
+		return false
+	}
+	l := h.live.get(s.Ref)
+	return l != nil && l.running()
+}
+
+// closeTimeout is how long Close waits for calls that were cancelled.
+const closeTimeout = 10 * time.Second
+
+// Close ends service at once, as Drain does with a context that is done, and
+// waits for what runs in the background. A call that goes on although its
+// context was cancelled is [ErrCut] after ten seconds. The Manager and the
+// stores are not closed.
+func (h *Handler) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := h.Drain(ctx)
+	h.stop()
+	if !h.tasks.wait(closeTimeout) {
+		return errors.Join(err, fmt.Errorf("close: %w", ErrCut))
+	}
+	if errors.Is(err, ErrCut) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,34 @@
+package gosdk
+
+// end closes a session whose record is gone: its streams end and its calls are
+// cancelled at once, and what comes for it is 404.
+func (h *Handler) end(l *live) {
+	l.mu.Lock()
+	already := l.closing
+	l.closing, l.ended = true, true
+	l.mu.Unlock()
+	if already {
+		return // whoever closes it releases it
+	}
+	h.spawn(func() {
+		<-l.ready
+		if l.err == nil {
+			h.close(l)
+		}
+	})
+}
+
+// close disconnects a session that has been marked as closing: its streams end
+// and its calls are cancelled. It does not wait for them; the tasks of h do.
+func (h *Handler) close(l *live) {
+	l.conn.cut()
+	l.events.stop()
+	h.release(l)
+	h.spawn(func() { _ = l.ss.Close() }) // its error concerns a transport that is gone
+}
+
+// release lets the session be activated anew.
+func (h *Handler) release(l *live) {
+	h.live.remove(l)
+	close(l.gone)
+}

@@ -1,0 +1,61 @@
+package gosdk
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
+	"github.com/coatcheck-mcp/coatcheck/session"
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// retryAfter is what clients are told to wait.
+const retryAfter = time.Second
+
+func unavailable() *streamable.Refusal {
+	return streamable.Unavailable("session state is unavailable, try again", retryAfter)
+}
+
+func draining() *streamable.Refusal {
+	return streamable.Unavailable("server is shutting down, try again", retryAfter)
+}
+
+// isOutage reports whether the store could not say, as opposed to saying no.
+func isOutage(err error) bool {
+	for _, answer := range []error{
+		state.ErrNotFound, state.ErrTrimmed, state.ErrFenced, state.ErrTooLarge, state.ErrInvalid,
+	} {
+		if errors.Is(err, answer) {
+			return false
+		}
+	}
+	return true
+}
+
+// refusalFor turns whatever a request failed with into its answer. Only a
+// session that is not there is 404.
+func refusalFor(err error) *streamable.Refusal {
+	var refusal *streamable.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrMalformedID):
+		return streamable.NotFound()
+	case errors.Is(err, session.ErrLimit):
+		return streamable.Unavailable("too many sessions, try again later", retryAfter)
+	case errors.Is(err, session.ErrTooLarge):
+		return &streamable.Refusal{Status: http.StatusRequestEntityTooLarge, Text: "session state is too large"}
+	case errors.Is(err, session.ErrInvalid):
+		return streamable.BadRequest("session state cannot hold what was sent")
+	}
+	return unavailable()
+}
+
+// worthLogging reports whether an operator may have to act on the error: not on
+// what clients do wrong, nor on those who left.
+func worthLogging(err error) bool {
+	var refusal *streamable.Refusal
+	return !errors.As(err, &refusal) && !errors.Is(err, context.Canceled) && refusalFor(err).Status == http.StatusServiceUnavailable
+}

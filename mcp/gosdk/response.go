@@ -1,0 +1,296 @@
+package gosdk
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
+)
+
+const (
+	// primeAfter is how long a priming event waits for the answer, so that
+	// both leave in one write. It is of use only to a client that loses its
+	// connection before the answer, which takes longer than this.
+	primeAfter = 50 * time.Millisecond
+	// longAfter is when a call counts as long, and its events are stored.
+	longAfter = time.Second
+	// writeTimeout bounds a write to a standalone stream: a client that does
+	// not read would hold up the SDK's notifications to all the others.
+	writeTimeout = 30 * time.Second
+)
+
+var errFinished = errors.New("the request is over")
+
+// A response is what the SDK writes to. It
+//   - turns the ref in Mcp-Session-Id into the id, for the client only;
+//   - puts the call into event ids (see callTag);
+//   - holds a priming event back for a moment, and does not flush the last
+//     event of a POST, since the end of the request does: both save a write;
+//   - notes which events of the standalone stream went out;
+//   - unwraps events into JSON, where JSON was asked for;
+//   - replaces refusals that would mislead the client.
+type response struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+	x  *exchange
+
+	mu      sync.Mutex // guards all below, and w; held over writes to the client
+	status  int        // 0: nothing has been sent
+	swallow bool       // the SDK's answer was replaced: drop its body
+	over    bool       // the request is over: nothing may be written
+	held    []byte     // a priming event that has not been sent
+	answer  [][]byte   // in JSON mode: the responses so far
+	last    bool       // the last event has been written
+	err     error      // of the first write that failed
+	timer   *time.Timer
+	long    bool // the timer waits for longAfter, not for primeAfter
+}
+
+func (o *response) init(w http.ResponseWriter, x *exchange) {
+	o.w, o.x = w, x
+	o.rc = http.NewResponseController(w)
+}
+
+// Unwrap lets http.ResponseController reach the rest of the writer.
+func (o *response) Unwrap() http.ResponseWriter { return o.w }
+
+// Header implements http.ResponseWriter.
+func (o *response) Header() http.Header { return o.w.Header() }
+
+// WriteHeader implements http.ResponseWriter.
+func (o *response) WriteHeader(status int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.over {
+		o.begin(status)
+	}
+}
+
+// begin sends the header, once. o.mu is held.
+func (o *response) begin(status int) {
+	if o.status != 0 {
+		return
+	}
+	if refusal := o.x.refusal(status); refusal != nil {
+		o.refuse(refusal)
+		return
+	}
+	o.status = status
+	h := o.w.Header()
+	if _, ok := h[streamable.HeaderSession]; ok {
+		delete(h, streamable.HeaderSession)
+		if o.x.id != "" && o.x.live.isConfirmed() {
+			h[streamable.HeaderSession] = []string{o.x.id}
+		}
+	}
+	if o.json() && status == http.StatusOK {
+		h.Set("Content-Type", "application/json")
+	}
+	o.w.WriteHeader(status)
+}
+
+func (o *response) refuse(refusal *streamable.Refusal) {
+	h := o.w.Header()
+	for _, name := range []string{streamable.HeaderSession, "Cache-Control", "Connection"} {
+		h.Del(name)
+	}
+	o.status, o.swallow = refusal.Status, true
+	refusal.ServeHTTP(o.w, nil)
+}
+
+func (o *response) json() bool { return o.x.kind == posted && o.x.live.h.opts.JSONResponse }
+
+// Write implements http.ResponseWriter.
+func (o *response) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.over:
+		return 0, errFinished
+	case o.swallow:
+		return len(p), nil
+	}
+	e, isEvent := parseEvent(p)
+	if !isEvent {
+		return len(p), o.send(p)
+	}
+	if o.json() {
+		o.collect(e)
+		return len(p), nil
+	}
+	out := o.wire(p, e)
+	if string(e.name) == "prime" && o.status == 0 {
+		o.held = slices.Clone(out)
+		return len(p), nil
+	}
+	if err := o.send(out); err != nil {
+		return 0, err
+	}
+	o.sent(e)
+	return len(p), nil
+}
+
+// wire returns the event as the client sees it, behind what was held back.
+func (o *response) wire(p []byte, e event) []byte {
+	tag, split := o.x.tag, slices.Index(e.id, '_')
+	if split < 0 || o.x.kind == standalone {
+		tag = ""
+	}
+	if tag == "" && len(o.held) == 0 {
+		return p
+	}
+	out := slices.Grow(o.held, len(p)+len(tag))
+	o.held = nil
+	if tag == "" {
+		return append(out, p...)
+	}
+	at := e.idEnd - len(e.id) + split
+	out = append(out, p[:at]...)
+	out = append(out, tag...)
+	return append(out, p[at:]...)
+}
+
+// send writes to the client. o.mu is held.
+func (o *response) send(p []byte) error {
+	if o.err != nil {
+		return o.err
+	}
+	o.begin(http.StatusOK)
+	if o.swallow {
+		return nil
+	}
+	if o.x.kind == standalone {
+		// Not every writer has deadlines; those without block as they will.
+		_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
+	_, o.err = o.w.Write(p)
+	return o.err
+}
+
+// sent notes what has been written. o.mu is held.
+func (o *response) sent(e event) {
+	if o.x.kind == standalone {
+		if id, ok := parseEventID(string(e.id)); ok {
+			o.x.live.events.markDelivered(id.index)
+		}
+		return
+	}
+	if _, isAnswer := answers(e.data); isAnswer && o.x.kind == posted && !o.x.batch {
+		o.last = true
+	}
+}
+
+// Flush and FlushError implement what http.ResponseController looks for.
+func (o *response) Flush() { _ = o.FlushError() }
+
+// FlushError implements the flushing that http.ResponseController looks for.
+func (o *response) FlushError() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	// Nothing sent yet: what is held back is flushed when it is due.
+	if o.over || o.swallow || o.status == 0 || o.last {
+		return nil
+	}
+	return o.flush()
+}
+
+func (o *response) flush() error {
+	if o.err == nil {
+		o.err = o.rc.Flush()
+	}
+	return o.err
+}
+
+// watch starts the timer of a POST: for what is held back, and for the events
+// of a call that turns out to be long.
+func (o *response) watch() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timer = time.AfterFunc(primeAfter, o.tick)
+}
+
+func (o *response) tick() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		return
+	}
+	if o.long {
+		o.x.live.events.keepStreamOf(o.x)
+		return
+	}
+	o.long = true
+	o.timer.Reset(longAfter - primeAfter)
+	// The answer to an initialize is awaited: the header depends on it, and
+	// without the id nothing can be resumed.
+	if len(o.held) > 0 && o.x.id == "" {
+		p := o.held
+		o.held = nil
+		if o.send(p) == nil {
+			_ = o.flush()
+		}
+	}
+}
+
+// collect keeps a response for the JSON body; in JSON mode nothing else is
+// sent. o.mu is held.
+func (o *response) collect(e event) {
+	if _, isAnswer := answers(e.data); isAnswer {
+		o.answer = append(o.answer, slices.Clone(e.data))
+	}
+}
+
+// finish sends what is left, and allows no writing any more: the SDK has
+// returned. It reports whether the client took all that was written.
+func (o *response) finish() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	switch {
+	case o.status == 0 && len(o.answer) == 0 && o.x.kind == posted && o.x.live.isClosing():
+		// The session was closed under the call, and nothing was said yet.
+		o.refuse(o.x.unanswered())
+	case len(o.answer) > 0:
+		_ = o.send(o.body())
+	case len(o.held) > 0:
+		_ = o.send(o.held)
+	default:
+		o.begin(http.StatusOK)
+	}
+	if o.x.kind == standalone {
+		_ = o.rc.SetWriteDeadline(time.Time{}) // the connection lives on
+	}
+	o.over, o.held, o.answer = true, nil, nil
+	return o.err == nil
+}
+
+// body returns the JSON body. o.mu is held.
+func (o *response) body() []byte {
+	if !o.x.batch {
+		return o.answer[0]
+	}
+	body := []byte{'['}
+	for i, answer := range o.answer {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, answer...)
+	}
+	return append(body, ']')
+}
+
+// refused reports whether the response is an error status.
+func (o *response) refused() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.status >= http.StatusBadRequest
+}
+
+// standaloneID is an event id of the standalone stream.
+func standaloneID(index int64) string { return "_" + strconv.FormatInt(index, 10) }
