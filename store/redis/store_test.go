@@ -65,3 +65,15 @@ func TestStandaloneKeepsTheContractForDays(t *testing.T) {
 	h.OwnClock = false
 	statetest.Run(t, h)
 }
+
+func TestClusterKeepsTheContract(t *testing.T) {
+	cluster := redisserver.StartCluster(t, 3, true)
+	statetest.Run(t, harness(redis.Options{Addresses: cluster.Addrs(), ClockError: state.Precision}))
+}
+
+func TestSentinelKeepsTheContract(t *testing.T) {
+	set := redisserver.StartSentinels(t, 2)
+	statetest.Run(t, harness(redis.Options{
+		Addresses: set.Addrs(), Master: redisserver.MasterSet, ClockError: state.Precision,
+	}))
+}
