@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -22,27 +23,41 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Record, error) {
 	defer s.leave()
 	routing := key.Ref.Routing()
 	name := recordKey(s.tag(key.Namespace, routing), member(key.Ref))
-	var results []rueidis.RedisResult
-	for try := 0; ; try++ {
-		// In this order: a record that lives at the time read after it lived
-		// when it was read.
-		results = s.client.DoMulti(ctx, s.client.B().Get().Key(name).Build(), s.client.B().Time().Build())
-		if try > 0 || !broken(ctx, results[0].NonRedisError()) {
-			break
-		}
-	}
-	now, err := s.timeOf(routing, results[1])
+	value, now, err := s.get(ctx, name)
 	if err != nil {
 		return state.Record{}, readError(err)
 	}
-	b, err := results[0].AsBytes()
-	if rueidis.IsRedisNil(err) {
+	if value.IsNil() {
 		return state.Record{}, &state.NotFoundError{}
 	}
+	b, err := value.AsBytes()
 	if err != nil {
 		return state.Record{}, readError(err)
 	}
-	return readRecord(key, b, now)
+	return readRecord(key, b, s.observe(routing, now.UnixMilli()))
+}
+
+// get returns what stands under a name and the server's time. That is read
+// after it: a record that lives then lived when it was read.
+func (s *Store) get(ctx context.Context, name string) (rueidis.RedisMessage, time.Time, error) {
+	if s.mode != rueidis.ClientModeCluster {
+		return s.getTogether(ctx, name)
+	}
+	for try := 0; ; try++ {
+		results := s.client.DoMulti(ctx, s.client.B().Get().Key(name).Build(), s.client.B().Time().Build())
+		if try == 0 && broken(ctx, results[0].NonRedisError()) {
+			continue
+		}
+		now, err := s.timeOf(results[1])
+		if err != nil {
+			return rueidis.RedisMessage{}, now, err
+		}
+		value, err := results[0].ToMessage()
+		if rueidis.IsRedisNil(err) {
+			err = nil
+		}
+		return value, now, err
+	}
 }
 
 // readRecord reads what stands in a record's place: the record if it lives, or
@@ -62,13 +77,16 @@ func readRecord(key state.Key, b []byte, now time.Time) (state.Record, error) {
 }
 
 // timeOf reads the answer to TIME.
-func (s *Store) timeOf(routing byte, r rueidis.RedisResult) (time.Time, error) {
+func (s *Store) timeOf(r rueidis.RedisResult) (time.Time, error) {
 	parts, err := r.ToArray()
-	if err != nil || len(parts) != 2 {
+	if err != nil {
 		return time.Time{}, err
 	}
 	if s.opts.clock != nil {
-		return s.observe(routing, s.opts.clock().UnixMilli()), nil
+		return s.opts.clock(), nil
+	}
+	if len(parts) != 2 {
+		return time.Time{}, errTime
 	}
 	sec, err := parseInt(parts[0])
 	if err != nil {
@@ -78,8 +96,10 @@ func (s *Store) timeOf(routing byte, r rueidis.RedisResult) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return s.observe(routing, sec*1000+usec/1000), nil
+	return time.UnixMilli(sec*1000 + usec/1000).UTC(), nil
 }
+
+var errTime = errors.New("the answer to TIME is none")
 
 func parseInt(m rueidis.RedisMessage) (int64, error) {
 	text, err := m.ToString()

@@ -18,9 +18,10 @@ import (
 //	58   until when the previous secret counts (0: never), 8 bytes; the hash
 //	     of the secret and that of the previous one, 32 bytes each
 //	130  the last operation, 16 bytes
-//	146  length of kind (1), user (2), owner (2) and metadata (4), then the
-//	     sizes of metadata and data as state.Size counts them (4 each)
-//	163  kind, user, owner, metadata, data
+//	146  length of kind (1), user (2), owner (2) and metadata (4), size of the
+//	     metadata as state.Size counts them (4), length and size of the data
+//	     (4 each)
+//	167  kind, user, owner, metadata, data; what follows them means nothing
 //
 // Metadata and data are each a record in the form of [state.AppendRecord] with
 // nothing else in it, so that one can be replaced without reading the other.
@@ -38,7 +39,7 @@ const (
 	stampsAt   = 2
 	secretAt   = 58
 	lengthsAt  = 146
-	fixedSize  = 163
+	fixedSize  = 167
 	stampsSize = secretAt - stampsAt
 	tombSize   = 64
 	format     = 1
@@ -67,6 +68,7 @@ func appendRest(b []byte, r *state.Record) ([]byte, error) {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Owner)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(meta)))
 	b = binary.BigEndian.AppendUint32(b, uint32(metaSize(&r.Meta)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
 	b = binary.BigEndian.AppendUint32(b, uint32(dataSize(r.Data)))
 	b = append(b, r.Kind...)
 	b = append(b, r.User...)
@@ -162,11 +164,13 @@ func parseRecord(key state.Key, b []byte, now time.Time) (state.Record, error) {
 	r.Secret = r.Secret.At(now)
 	copy(r.LastOp[:], b[secretAt+72:])
 	nowner, nmeta := int(binary.BigEndian.Uint16(b[lengthsAt+3:])), int(binary.BigEndian.Uint32(b[lengthsAt+5:]))
-	if len(rest) < nowner+nmeta {
+	ndata := int(binary.BigEndian.Uint32(b[lengthsAt+13:]))
+	if len(rest) < nowner+nmeta+ndata {
 		return r, corrupt(key, "lengths")
 	}
 	r.Owner = string(rest[:nowner])
-	return r, parseContent(&r, rest[nowner:nowner+nmeta], rest[nowner+nmeta:])
+	rest = rest[nowner:]
+	return r, parseContent(&r, rest[:nmeta], rest[nmeta:nmeta+ndata])
 }
 
 func parseContent(r *state.Record, meta, data []byte) error {

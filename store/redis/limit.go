@@ -49,6 +49,6 @@ func (s *Store) countElsewhere(ctx context.Context, namespace, kind string, but 
 func (s *Store) serverTime(ctx context.Context, namespace string, routing byte) (time.Time, error) {
 	b := s.client.B()
 	r := s.client.DoMulti(ctx, b.Exists().Key(kindsKey(s.tag(namespace, routing))).Build(), b.Time().Build())
-	now, err := s.timeOf(routing, r[1])
-	return now, readError(err)
+	now, err := s.timeOf(r[1])
+	return s.observe(routing, now.UnixMilli()), readError(err)
 }

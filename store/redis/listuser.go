@@ -136,10 +136,11 @@ func (l *lister) fetchSome(routing byte, refs []state.Ref) error {
 	if err != nil {
 		return readError(err)
 	}
-	now, err := l.s.timeOf(routing, results[1])
+	now, err := l.s.timeOf(results[1])
 	if err != nil {
 		return readError(err)
 	}
+	now = l.s.observe(routing, now.UnixMilli())
 	for i := range records {
 		if records[i].IsNil() || l.stopped {
 			continue

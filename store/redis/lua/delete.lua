@@ -13,7 +13,7 @@ local nkind, nuser, nowner = struct.unpack('>BI2I2', head, 147)
 if idle <= now or absolute <= now then return 'k' .. stamp end
 -- FENCE
 local member = string.sub(ARGV[2], 2)
-local kind, user = string.sub(head, 164, 163 + nkind), string.sub(head, 164 + nkind, 163 + nkind + nuser)
+local kind, user = string.sub(head, 168, 167 + nkind), string.sub(head, 168 + nkind, 167 + nkind + nuser)
 local due, mine = ARGV[8] .. 'd:' .. kind, ARGV[8] .. 'u:' .. kind .. ':' .. user
 -- Read before anything is written, so that a script that cannot reach them
 -- has written nothing.

@@ -13,7 +13,7 @@ for _, kind in ipairs(kinds) do
     local f = { kind = kind, due = due, member = m, head = head, record = string.byte(head) == 114 }
     if f.record then
       local nkind, nuser = struct.unpack('>BI2', head, 147)
-      f.user = string.sub(head, 164 + nkind, 163 + nkind + nuser)
+      f.user = string.sub(head, 168 + nkind, 167 + nkind + nuser)
       f.mine = ARGV[6] .. 'u:' .. kind .. ':' .. f.user
       if f.user ~= '' then redis.call('ZSCORE', f.mine, m) end
       f.events = redis.call('EXISTS', ARGV[6] .. 'e:' .. m) == 1

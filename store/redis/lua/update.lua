@@ -1,13 +1,16 @@
 -- KEYS: record, sequence. ARGV: floor, ref, channel, epoch, version, op,
 -- new hash, grace, meta given, meta, its size, data given, data, its size,
 -- greatest size.
-local nmetasize, ndatasize = struct.unpack('>I4I4', head, 156)
-if ARGV[9] == '1' then nmetasize = tonumber(ARGV[11]) end
-if ARGV[12] == '1' then ndatasize = tonumber(ARGV[14]) end
-local size = nuser + nmetasize + ndatasize
+local nmetasize, ndata, ndatasize = struct.unpack('>I4I4I4', head, 156)
+local metagiven, datagiven = ARGV[9] == '1', ARGV[12] == '1'
+local metasize, datasize = nmetasize, ndatasize
+if metagiven then metasize = tonumber(ARGV[11]) end
+if datagiven then datasize = tonumber(ARGV[14]) end
+local size = nuser + metasize + datasize
 if size > tonumber(ARGV[15]) then return 'z' .. stamp .. struct.pack('>I8', size) end
 -- FENCE
-if ARGV[5] ~= string.sub(head, 3, 10) then return 'v' .. stamp .. string.sub(head, 3, 10) end
+local version = string.sub(head, 3, 10)
+if ARGV[5] ~= version then return 'v' .. stamp .. version end
 
 local secret = string.sub(head, 59, 130) -- until, hash, previous
 if ARGV[7] ~= '' then
@@ -18,28 +21,25 @@ if ARGV[7] ~= '' then
     secret = string.rep('\0', 8) .. ARGV[7] .. string.rep('\0', 32)
   end
 end
-local stamps = bump(string.sub(head, 3, 10)) .. bump(string.sub(head, 11, 18)) .. string.sub(head, 19, 58)
+version = bump(version)
+local revision = bump(string.sub(head, 11, 18))
+local stamps = version .. revision .. string.sub(head, 19, 58)
 local fixed = stamps .. secret .. ARGV[6]
-if ARGV[9] ~= '1' and ARGV[12] ~= '1' then
+local at = 167 + nkind + nuser + nowner -- where the metadata begin
+if not metagiven and not datagiven then
   redis.call('SETRANGE', KEYS[1], 2, fixed)
+elseif not metagiven and #ARGV[13] > 0 and 2 * #ARGV[13] + 1024 >= ndata then
+  -- Data are last. What is left behind shorter ones is not looked at, and
+  -- goes with the next write that makes it too much.
+  redis.call('SETRANGE', KEYS[1], 2, fixed .. string.sub(head, 147, 159) .. struct.pack('>I4I4', #ARGV[13], datasize))
+  redis.call('SETRANGE', KEYS[1], at + nmeta, ARGV[13])
 else
-  local names = nkind + nuser + nowner
-  local kept = names -- of what follows the fixed part
-  if ARGV[9] ~= '1' then kept = names + nmeta end
-  local front
-  if 163 + kept <= #head then
-    front = string.sub(head, 164, 163 + kept)
-  else
-    front = redis.call('GETRANGE', KEYS[1], 163, 162 + kept)
-  end
-  if ARGV[9] == '1' then
-    front = front .. ARGV[10]
-    local old = 163 + names + nmeta
-    nmeta = #ARGV[10]
-    if ARGV[12] ~= '1' then front = front .. redis.call('GETRANGE', KEYS[1], old, -1) end
-  end
-  if ARGV[12] == '1' then front = front .. ARGV[13] end
-  redis.call('SET', KEYS[1], 'r\1' .. fixed .. struct.pack('>BI2I2I4I4I4', nkind, nuser, nowner, nmeta, nmetasize, ndatasize) .. front)
+  local meta, data = ARGV[10], ARGV[13]
+  if not metagiven then meta = redis.call('GETRANGE', KEYS[1], at, at + nmeta - 1) end
+  if not datagiven then data = redis.call('GETRANGE', KEYS[1], at + nmeta, at + nmeta + ndata - 1) end
+  redis.call('SET', KEYS[1], 'r\1' .. fixed ..
+    struct.pack('>BI2I2I4I4I4I4', nkind, nuser, nowner, #meta, metasize, #data, datasize) ..
+    redis.call('GETRANGE', KEYS[1], 167, at - 1) .. meta .. data)
 end
-note(4, ARGV[2], string.sub(stamps, 1, 8), string.sub(stamps, 9, 16), kind, '', '')
+note(4, ARGV[2], version, revision, kind, '', '')
 return 'k' .. stamp .. stamps
