@@ -21,6 +21,7 @@ func recordKey(tag, member string) string   { return tag + "r:" + member }
 func eventsKey(tag, member string) string   { return tag + "e:" + member }
 func orderKey(tag string) string            { return tag + "o" }
 func kindsKey(tag string) string            { return tag + "k" }
+func tombsKey(tag string) string            { return tag + "t" }
 func sequenceKey(tag string) string         { return tag + "q" }
 func dueKey(tag, kind string) string        { return tag + "d:" + kind }
 func userKey(tag, kind, user string) string { return tag + "u:" + kind + ":" + user }

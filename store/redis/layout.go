@@ -30,18 +30,17 @@ import (
 // The form of a tombstone:
 //
 //	0    't' and the format, 1
-//	2    version, created, last accessed, ended at, remembered until: 8 bytes
-//	     each
-//	42   the operation, 16 bytes
-//	58   length of kind (1), user (2), reason (1) and by (2)
-//	64   kind, user, reason, by
+//	2    version, created, last accessed, ended at: 8 bytes each
+//	34   the operation, 16 bytes
+//	50   length of kind (1), user (2), reason (1) and by (2)
+//	56   kind, user, reason, by
 const (
 	stampsAt   = 2
 	secretAt   = 58
 	lengthsAt  = 146
 	fixedSize  = 167
 	stampsSize = secretAt - stampsAt
-	tombSize   = 64
+	tombSize   = 56
 	format     = 1
 )
 
@@ -198,8 +197,8 @@ func parseTomb(key state.Key, b []byte) (state.End, error) {
 	if len(b) < tombSize || b[0] != 't' || b[1] != format {
 		return state.End{}, corrupt(key, "tombstone")
 	}
-	nkind, nuser := int(b[58]), int(binary.BigEndian.Uint16(b[59:]))
-	nreason, nby := int(b[61]), int(binary.BigEndian.Uint16(b[62:]))
+	nkind, nuser := int(b[50]), int(binary.BigEndian.Uint16(b[51:]))
+	nreason, nby := int(b[53]), int(binary.BigEndian.Uint16(b[54:]))
 	if len(b) != tombSize+nkind+nuser+nreason+nby {
 		return state.End{}, corrupt(key, "lengths of the tombstone")
 	}
@@ -210,7 +209,7 @@ func parseTomb(key state.Key, b []byte) (state.End, error) {
 		LastAccessed: milli(b[18:]),
 		At:           milli(b[26:]),
 	}
-	copy(e.Op[:], b[42:])
+	copy(e.Op[:], b[34:])
 	names := string(b[tombSize:])
 	e.Kind, names = names[:nkind], names[nkind:]
 	e.User, names = names[:nuser], names[nuser:]
@@ -229,9 +228,6 @@ func missing(key state.Key, b []byte, now time.Time) error {
 		end, err := parseTomb(key, b)
 		if err != nil {
 			return err
-		}
-		if !milli(b[34:]).After(now) {
-			return &state.NotFoundError{}
 		}
 		return &state.NotFoundError{End: &end}
 	}

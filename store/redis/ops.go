@@ -41,7 +41,7 @@ func (s *Store) prepare(op state.Op) (*step, error) {
 		st.level, st.decode = s.opts.Deletes, endedOnly
 		st.call = s.plainCall(s.scripts.remove, tag, key, epoch(op.Epoch), string(op.ID[:]), string(op.Reason), op.By, tag)
 		m := member(key.Ref)
-		st.call.keys = append(st.call.keys, orderKey(tag), kindsKey(tag), eventsKey(tag, m))
+		st.call.keys = append(st.call.keys, orderKey(tag), kindsKey(tag), eventsKey(tag, m), tombsKey(tag))
 	default:
 		err = &state.InvalidError{What: "operation", Why: "give it by value"}
 	}
@@ -132,32 +132,28 @@ func (s *Store) importCall(tag string, op *state.ImportOp) (*call, error) {
 }
 
 func (s *Store) updateCall(tag string, op *state.UpdateOp) (*call, error) {
-	// What is given may be too large by itself, whatever is there.
 	given := state.Record{Data: op.Data}
-	var meta, data []byte
-	var err error
-	metaBytes := 0
 	if op.Meta != nil {
 		given.Meta = *op.Meta
-		metaBytes = metaSize(op.Meta)
 	}
-	if err := state.CheckSize(&given); err != nil {
-		return nil, err
-	}
-	if op.Meta != nil {
-		if meta, err = encodeMeta(op.Key.Ref, op.Meta); err != nil {
+	var meta, data []byte
+	// What is too large by itself is not sent, only its size: what else is
+	// wrong is said first.
+	if state.CheckSize(&given) == nil {
+		var err error
+		if meta, err = encodeMeta(op.Key.Ref, &given.Meta); err != nil {
 			return nil, err
 		}
-	}
-	if data, err = encodeData(op.Key.Ref, op.Data); err != nil {
-		return nil, err
+		if data, err = encodeData(op.Key.Ref, op.Data); err != nil {
+			return nil, err
+		}
 	}
 	hash, grace := "", "0"
 	if op.Rotate != nil {
 		hash, grace = string(op.Rotate.Hash[:]), millis(op.Rotate.Grace)
 	}
 	c := s.plainCall(s.scripts.update, tag, op.Key, epoch(op.Epoch), number(op.Version), string(op.ID[:]), hash, grace,
-		flag(op.Meta != nil), rueidis.BinaryString(meta), strconv.Itoa(metaBytes),
+		flag(op.Meta != nil), rueidis.BinaryString(meta), strconv.Itoa(metaSize(&given.Meta)),
 		flag(op.Data != nil), rueidis.BinaryString(data), strconv.Itoa(dataSize(op.Data)),
 		strconv.Itoa(state.MaxRecordBytes))
 	return c, nil

@@ -33,8 +33,8 @@ type scripts struct {
 // newScripts composes the scripts; now is the part that tells the time.
 func newScripts(now string) *scripts {
 	return &scripts{
-		create:    compose(flagsNone, now, part("taken"), part("bump"), part("tomb"), part("note"), part("create")),
-		importing: compose(flagsNone, now, part("taken"), part("note"), part("import")),
+		create:    compose(flagsNone, now, part("bump"), part("tomb"), part("note"), part("create")),
+		importing: compose(flagsNone, now, part("note"), part("import")),
 		update:    compose(flagsNone, now, part("live"), part("bump"), part("note"), part("update")),
 		touch:     compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("touch")),
 		extend:    compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("note"), part("extend")),

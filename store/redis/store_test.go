@@ -55,7 +55,9 @@ func harness(opts redis.Options) statetest.Harness {
 
 func TestStandaloneKeepsTheContract(t *testing.T) {
 	server := redisserver.Start(t)
-	statetest.Run(t, harness(redis.Options{Addresses: []string{server.Addr()}}))
+	h := harness(redis.Options{Addresses: []string{server.Addr()}})
+	statetest.Run(t, h)
+	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
 }
 
 // The same with a clock that the suite moves, so that nothing is left out.
@@ -64,11 +66,14 @@ func TestStandaloneKeepsTheContractForDays(t *testing.T) {
 	h := harness(redis.Options{Addresses: []string{server.Addr()}})
 	h.OwnClock = false
 	statetest.Run(t, h)
+	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
 	cluster := redisserver.StartCluster(t, 3, true)
-	statetest.Run(t, harness(redis.Options{Addresses: cluster.Addrs(), ClockError: state.Precision}))
+	h := harness(redis.Options{Addresses: cluster.Addrs(), ClockError: state.Precision})
+	statetest.Run(t, h)
+	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
 }
 
 func TestSentinelKeepsTheContract(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 const sweepAtOnce = 128
 
 // Sweep implements [state.Store]. It asks all tags how much is due, and ends
-// that. Tombstones need no sweep: they have a time to live.
+// that.
 func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End, error) {
 	if err := state.CheckQuery(state.Query{Namespace: opts.Namespace, Kind: opts.Kind}); err != nil {
 		return nil, err
@@ -24,21 +24,22 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	}
 	defer s.leave()
 	var ends []state.End
+	p := plan{s: s, opts: opts, records: opts.Limit(), tombs: opts.Limit()}
 	for {
-		calls, more, err := s.plan(ctx, opts, opts.Limit()-len(ends))
-		if err != nil {
+		if err := p.make(ctx); err != nil {
 			return sweptSoFar(ends, err)
 		}
-		if len(calls) == 0 {
+		if len(p.calls) == 0 {
 			return ends, nil
 		}
-		swept, err := s.sweepTags(ctx, opts.Namespace, calls)
+		swept, err := s.sweepTags(ctx, opts.Namespace, p.calls)
 		ends = append(ends, swept...)
 		if err != nil {
 			return sweptSoFar(ends, err)
 		}
-		// All that was due has been taken, by this sweep or by another.
-		if !more || len(ends) >= opts.Limit() || ctx.Err() != nil {
+		p.records = opts.Limit() - len(ends)
+		// Of what was due all has been taken, by this sweep or by another.
+		if !p.more || ctx.Err() != nil {
 			return ends, nil
 		}
 	}
@@ -53,40 +54,53 @@ func sweptSoFar(ends []state.End, err error) ([]state.End, error) {
 	return nil, err
 }
 
-// plan returns calls that end at most n records together, and whether more
-// than they take is due.
-func (s *Store) plan(ctx context.Context, opts state.SweepOptions, n int) (calls []*call, more bool, err error) {
-	asks := make([]*call, 256)
-	for routing := range asks {
-		tag := s.tag(opts.Namespace, byte(routing))
-		asks[routing] = &call{
-			script: s.scripts.due,
-			keys:   []string{kindsKey(tag)},
-			args:   []string{s.floor(byte(routing)), opts.Kind, tag},
-		}
-	}
-	for routing, r := range s.run(ctx, asks) {
-		due, err := r.AsInt64()
-		if err != nil {
-			return nil, false, readError(err)
-		}
-		take := min(int(due), n, sweepAtOnce)
-		more = more || take < int(due)
-		if take > 0 {
-			n -= take
-			calls = append(calls, s.sweepCall(opts, byte(routing), take))
-		}
-	}
-	return calls, more, nil
+// A plan is what a Sweep does next.
+type plan struct {
+	s              *Store
+	opts           state.SweepOptions
+	records, tombs int // how many may still be ended, and forgotten
+
+	calls []*call
+	more  bool // there is more to do, and it may be done
 }
 
-func (s *Store) sweepCall(opts state.SweepOptions, routing byte, n int) *call {
-	tag := s.tag(opts.Namespace, routing)
+// make asks what is due and shares it out.
+func (p *plan) make(ctx context.Context) error {
+	asks := make([]*call, 256)
+	for routing := range asks {
+		tag := p.s.tag(p.opts.Namespace, byte(routing))
+		asks[routing] = &call{
+			script: p.s.scripts.due,
+			keys:   []string{kindsKey(tag), tombsKey(tag)},
+			args:   []string{p.s.floor(byte(routing)), p.opts.Kind, tag},
+		}
+	}
+	p.calls, p.more = nil, false
+	records := p.records
+	for routing, r := range p.s.run(ctx, asks) {
+		due, err := r.AsIntSlice()
+		if err != nil || len(due) != 2 {
+			return readError(err)
+		}
+		end, forget := min(int(due[0]), records, sweepAtOnce), min(int(due[1]), p.tombs, sweepAtOnce)
+		records -= end
+		p.tombs -= forget
+		p.more = p.more || end < int(due[0]) && records > 0 || forget < int(due[1]) && p.tombs > 0
+		if end+forget > 0 {
+			p.calls = append(p.calls, p.call(byte(routing), end, forget))
+		}
+	}
+	return nil
+}
+
+func (p *plan) call(routing byte, end, forget int) *call {
+	tag := p.s.tag(p.opts.Namespace, routing)
 	return &call{
-		script: s.scripts.sweep,
-		keys:   []string{kindsKey(tag), sequenceKey(tag), orderKey(tag)},
+		script: p.s.scripts.sweep,
+		keys:   []string{kindsKey(tag), sequenceKey(tag), orderKey(tag), tombsKey(tag)},
 		args: []string{
-			s.floor(routing), string([]byte{routing}), s.channel(opts.Namespace), opts.Kind, strconv.Itoa(n), tag,
+			p.s.floor(routing), string([]byte{routing}), p.s.channel(p.opts.Namespace), p.opts.Kind,
+			strconv.Itoa(end), tag, strconv.Itoa(forget),
 		},
 	}
 }

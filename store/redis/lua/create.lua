@@ -4,7 +4,7 @@
 -- per user, refuse, total, others, op, by, prefix of the tag, what stands
 -- before and behind the routing byte in the names of the deadlines.
 local kind, user, op, by = ARGV[4], ARGV[5], ARGV[13], ARGV[14]
-if taken(KEYS[1]) then return 'x' .. stamp end
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'x' .. stamp end
 local member = string.sub(ARGV[2], 2)
 local per, total = tonumber(ARGV[9]), tonumber(ARGV[11])
 
@@ -43,6 +43,8 @@ for i, m in ipairs(victims) do
   events[i] = redis.call('EXISTS', ARGV[15] .. 'e:' .. m) == 1
 end
 
+if #victims > 0 then redis.call('EXISTS', ARGV[15] .. 't') end
+
 local absolute = now + tonumber(ARGV[7])
 local idle = math.min(now + tonumber(ARGV[6]), absolute)
 local head = struct.pack('>I4I4I4I4I4I4I8I8I8I8', 0, 1, 0, 1, 0, 0, now, now, idle, absolute)
@@ -56,7 +58,7 @@ local result = 'k' .. stamp .. head
 for i, m in ipairs(victims) do
   local h = heads[i]
   local body = tomb(string.sub(h, 1, 8), string.sub(h, 25, 32), string.sub(h, 33, 40), stamp, op, kind, user, 'evicted', by)
-  redis.call('SET', ARGV[15] .. 'r:' .. m, body, 'PXAT', forget)
+  bury(ARGV[15] .. 'r:' .. m, ARGV[15] .. 't', m, body)
   redis.call('ZREM', KEYS[3], m)
   redis.call('ZREM', KEYS[4], m)
   redis.call('ZREM', KEYS[6], m)

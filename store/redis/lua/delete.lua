@@ -1,11 +1,11 @@
--- KEYS: record, sequence, order, kinds, events. ARGV: floor, ref, channel,
+-- KEYS: record, sequence, order, kinds, events, tombstones. ARGV: floor, ref, channel,
 -- epoch, op, reason, by, prefix of the tag.
 local head = redis.call('GETRANGE', KEYS[1], 0, 767)
 if head == '' then return 'k' .. stamp end
 if string.byte(head) == 116 then
   -- Written again as it is, so that a WAIT behind a repeated Delete waits for
   -- the first one too.
-  redis.call('PEXPIREAT', KEYS[1], redis.call('PEXPIRETIME', KEYS[1]))
+  redis.call('SETRANGE', KEYS[1], 0, 't')
   return 'k' .. stamp
 end
 local idle, absolute = struct.unpack('>I8I8', head, 43)
@@ -21,7 +21,7 @@ local last = redis.call('ZCARD', due) == 1
 if user ~= '' then redis.call('ZSCORE', mine, member) end
 
 local body = tomb(string.sub(head, 3, 10), string.sub(head, 27, 34), string.sub(head, 35, 42), stamp, ARGV[5], kind, user, ARGV[6], ARGV[7])
-redis.call('SET', KEYS[1], body, 'PXAT', forget)
+bury(KEYS[1], KEYS[6], member, body)
 redis.call('ZREM', KEYS[3], member)
 redis.call('ZREM', due, member)
 if last then redis.call('SREM', KEYS[4], kind) end

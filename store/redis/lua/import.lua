@@ -1,7 +1,7 @@
 -- KEYS: as in create. ARGV: floor, ref, channel, kind, record, created,
 -- expires, until when the previous secret counts (empty: there is none).
 if tonumber(ARGV[7]) <= now then return 'n' .. stamp end
-if taken(KEYS[1]) then return 'x' .. stamp end
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'x' .. stamp end
 local member, record = string.sub(ARGV[2], 2), ARGV[5]
 if ARGV[8] ~= '' and tonumber(ARGV[8]) <= now then
   record = string.sub(record, 1, 58) .. string.rep('\0', 8) .. string.sub(record, 67, 98) ..

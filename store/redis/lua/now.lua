@@ -3,4 +3,3 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 if now < tonumber(ARGV[1]) then now = tonumber(ARGV[1]) end
 local stamp = struct.pack('>I8', now)
-local forget = now + 86400000 -- when a tombstone of now is forgotten

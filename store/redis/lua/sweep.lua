@@ -1,5 +1,5 @@
--- KEYS: kinds, sequence, order. ARGV: floor, routing byte, channel, kind
--- (empty: all), most, prefix of the tag.
+-- KEYS: kinds, sequence, order, tombstones. ARGV: floor, routing byte, channel,
+-- kind (empty: all), most, prefix of the tag, most tombstones.
 local kinds = { ARGV[4] }
 if ARGV[4] == '' then kinds = redis.call('SMEMBERS', KEYS[1]) end
 table.sort(kinds)
@@ -23,6 +23,16 @@ for _, kind in ipairs(kinds) do
   end
 end
 
+local due = {}
+if tonumber(ARGV[7]) > 0 then
+  due = redis.call('ZRANGE', KEYS[4], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[7])
+end
+for _, m in ipairs(due) do redis.call('EXISTS', ARGV[6] .. 'r:' .. m) end
+for _, m in ipairs(due) do
+  redis.call('DEL', ARGV[6] .. 'r:' .. m)
+  redis.call('ZREM', KEYS[4], m)
+end
+
 local result = 'k' .. stamp
 for _, f in ipairs(found) do
   local m, h = f.member, f.head
@@ -35,7 +45,7 @@ for _, f in ipairs(found) do
     local reason = idle < absolute and 'idle' or 'absolute'
     local body = tomb(string.sub(h, 3, 10), string.sub(h, 27, 34), string.sub(h, 35, 42),
       struct.pack('>I8', math.min(idle, absolute)), string.rep('\0', 16), f.kind, f.user, reason, '')
-    redis.call('SET', ARGV[6] .. 'r:' .. m, body, 'PXAT', forget)
+    bury(ARGV[6] .. 'r:' .. m, KEYS[4], m, body)
     if f.user ~= '' then redis.call('ZREM', f.mine, m) end
     if f.events then redis.call('UNLINK', ARGV[6] .. 'e:' .. m) end
     note(6, ARGV[2] .. m, string.sub(h, 3, 10), bump(string.sub(h, 11, 18)), f.kind, reason, '')

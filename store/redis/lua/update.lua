@@ -6,11 +6,11 @@ local metagiven, datagiven = ARGV[9] == '1', ARGV[12] == '1'
 local metasize, datasize = nmetasize, ndatasize
 if metagiven then metasize = tonumber(ARGV[11]) end
 if datagiven then datasize = tonumber(ARGV[14]) end
-local size = nuser + metasize + datasize
-if size > tonumber(ARGV[15]) then return 'z' .. stamp .. struct.pack('>I8', size) end
 -- FENCE
 local version = string.sub(head, 3, 10)
 if ARGV[5] ~= version then return 'v' .. stamp .. version end
+local size = nuser + metasize + datasize
+if size > tonumber(ARGV[15]) then return 'z' .. stamp .. struct.pack('>I8', size) end
 
 local secret = string.sub(head, 59, 130) -- until, hash, previous
 if ARGV[7] ~= '' then
