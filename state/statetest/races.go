@@ -228,7 +228,7 @@ func (e *env) resurrect(k state.Key, end func(), ops func(version uint64) []stat
 				op := all[(n+i)%len(all)]
 				err := e.store.Apply(e.ctx, op)[0].Err
 				if late && !errors.Is(err, state.ErrNotFound) {
-					errs[i] = fmt.Errorf("%T begun after the end of the record: got error %w, want not found", op, err)
+					errs[i] = fmt.Errorf("%T begun after the end of the record: got error %v, want not found", op, err)
 					return
 				}
 				if errs[i] = among(fmt.Sprintf("%T while the record ends", op), err, state.ErrNotFound, state.ErrConflict, state.ErrFenced); errs[i] != nil {
@@ -361,7 +361,7 @@ func raceFenced(e *env) {
 				}
 				if res.Err != nil || late {
 					last.Store(max(last.Load(), 4))
-					return fmt.Errorf("the old owner's update, begun after the takeover: %v: got error %w, want fenced", late, res.Err)
+					return fmt.Errorf("the old owner's update, begun after the takeover: %v: got error %v, want fenced", late, res.Err)
 				}
 				last.Store(res.Stamp.Version)
 			}
