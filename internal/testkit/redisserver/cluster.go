@@ -132,3 +132,20 @@ func (c *Cluster) MoveSlot(slot int, from, to *Server, between func()) {
 		s.Do("CLUSTER", "SETSLOT", n, "NODE", toID)
 	}
 }
+
+// AwaitPromotion waits until the replica of a master that is gone has taken its
+// place, and the others know.
+func (c *Cluster) AwaitPromotion(i int) {
+	heir := c.Replicas[i]
+	heir.t.Helper()
+	heir.await("takes the place of its master", func() bool { return heir.Info("role") == "master" })
+	for j, s := range c.Masters {
+		if j == i {
+			continue
+		}
+		s.await("knows the new master", func() bool {
+			info, err := s.try("CLUSTER", "INFO")
+			return err == nil && strings.Contains(info, "cluster_state:ok")
+		})
+	}
+}
