@@ -35,7 +35,7 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 	defer s.hub.writes.leave(inside)
 	encoded := make([]*operation, 0, len(ops))
 	at := make([]int, 0, len(ops)) // where the result of each belongs
-	limited := false
+	limited, plain := false, true
 	for i, op := range ops {
 		o, err := s.encode(op)
 		if err != nil {
@@ -43,11 +43,14 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 			continue
 		}
 		encoded, at = append(encoded, o), append(at, i)
-		limited = limited || o.locks != nil
+		limited, plain = limited || o.locks != nil, plain && o.plain()
 	}
 	l := &s.writes
-	if limited {
+	switch {
+	case limited:
 		l = &s.limited
+	case plain:
+		l = &s.updates
 	}
 	for len(encoded) > 0 {
 		n := min(len(encoded), maxWrites)
@@ -78,7 +81,11 @@ func (s *Store) submit(ctx context.Context, l *lane[*write], w *write) []state.R
 }
 
 // commit does a group of writes.
-func (s *Store) commit(ctx context.Context, group []*write) {
+func (s *Store) commit(ctx context.Context, group []*write) { s.commitAll(ctx, gather(group)) }
+
+// gather returns the operations of a group in the order of their keys, in which
+// everybody locks rows; those on the same key stay in theirs.
+func gather(group []*write) []*operation {
 	var all []*operation
 	for _, w := range group {
 		for i, o := range w.ops {
@@ -86,11 +93,14 @@ func (s *Store) commit(ctx context.Context, group []*write) {
 			all = append(all, o)
 		}
 	}
-	// In the order of the keys, in which everybody locks rows; those on the
-	// same key stay in theirs.
 	slices.SortStableFunc(all, compareKeys)
+	return all
+}
+
+// commitAll does sorted operations and sees to it that each has its result.
+func (s *Store) commitAll(ctx context.Context, all []*operation) {
 	err := s.commitSorted(ctx, all)
-	if err == nil || lost(err) || !alone(err) || len(all) == 1 {
+	if err == nil || !alone(err) || len(all) == 1 {
 		fail(all, err)
 		return
 	}
@@ -113,18 +123,26 @@ func fail(ops []*operation, err error) {
 // attempts bounds how often a transaction is tried that others keep undoing.
 const attempts = 8
 
-// commitSorted does operations in one transaction, and again if the server
-// undid it because of somebody else.
+// commitSorted does operations in one transaction.
 func (s *Store) commitSorted(ctx context.Context, ops []*operation) error {
-	args := s.arguments(ops)
+	err := s.write(ctx, ops, s.sql.apply, s.arguments(ops), func(r *row) error { return readResult(r, ops) })
+	if err != nil {
+		return err
+	}
+	return finish(ops)
+}
+
+// write runs a statement that does operations, and again if the server undid it
+// because of somebody else.
+func (s *Store) write(ctx context.Context, ops []*operation, sql string, args params, each func(*row) error) error {
 	for attempt := 1; ; attempt++ {
 		for _, o := range ops {
-			*o.result = state.Result{}
+			*o.result, o.answered = state.Result{}, false
 		}
-		err := s.query(ctx, s.sql.apply, args, func(r *row) error { return readResult(r, ops) })
+		err := s.query(ctx, sql, args, each)
 		switch {
 		case err == nil:
-			return finish(ops)
+			return nil
 		case again(err) && attempt < attempts:
 			pause(ctx, time.Duration(rand.Int64N(int64(attempt)*int64(10*time.Millisecond))))
 		case unsentBroken(err) && attempt < 3 && ctx.Err() == nil:

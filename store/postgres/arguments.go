@@ -22,68 +22,66 @@ func column[T any](ops []*operation, has func(*operation) bool, value func(*oper
 	return list
 }
 
+func hasOpaque(o *operation) bool  { return o.opaque != nil }
+func hasOpID(o *operation) bool    { return o.opID != nil }
+func hasSecret(o *operation) bool  { return o.secret != nil }
 func always(*operation) bool       { return true }
 func hasIdle(o *operation) bool    { return o.idle != 0 }
 func hasLife(o *operation) bool    { return o.life != 0 }
 func hasVersion(o *operation) bool { return o.code == opImport || o.code == opUpdate }
-func hasData(o *operation) bool    { return o.size != nil }
+func hasData(o *operation) bool    { return o.size.set }
 func rotates(o *operation) bool    { return o.rotate }
 func hasMeta(o *operation) bool    { return o.meta != nil }
-func isNew(o *operation) bool      { return o.kind != nil }
+func isNew(o *operation) bool      { return o.kind.set }
 func isCreate(o *operation) bool   { return o.code == opCreate }
 func isImport(o *operation) bool   { return o.code == opImport }
 func endsSome(o *operation) bool   { return o.code == opCreate || o.code == opDelete }
 func setsOwner(o *operation) bool  { return o.code == opSetOwner }
 
 // arguments returns the parameters of coatcheck_apply_v1, in their order.
-func (s *Store) arguments(ops []*operation) []any {
-	var locks []int64
-	if keys := lockKeys(ops); len(keys) > 0 {
-		locks = keys
+func (s *Store) arguments(ops []*operation) params {
+	p := make(params, 0, applyArgs)
+	p.text(s.channel)
+	p.int8s(lockKeys(ops))
+	p.int2s(column(ops, always, func(o *operation) int16 { return o.code }))
+	p.texts(column(ops, always, func(o *operation) string { return o.key.Namespace }))
+	p.texts(column(ops, always, func(o *operation) string { return o.id }))
+	p.int8s(column(ops, always, func(o *operation) int64 { return o.epoch }))
+	p.int8s(column(ops, hasVersion, func(o *operation) int64 { return o.version }))
+	p.int8s(column(ops, hasIdle, func(o *operation) int64 { return o.idle }))
+	p.int8s(column(ops, hasLife, func(o *operation) int64 { return o.life }))
+
+	p.byteses(oidText, column(ops, hasData, func(o *operation) []byte { return o.data }))
+	p.byteses(oidText, column(ops, hasOpaque, func(o *operation) []byte { return o.opaque }))
+	p.optInt4s(column(ops, hasData, func(o *operation) opt[int32] { return o.size }))
+
+	p.byteses(oidBytea, column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
+	p.bools(column(ops, rotates, func(o *operation) bool { return o.rotate }))
+	p.byteses(oidBytea, column(ops, hasSecret, func(o *operation) []byte { return o.secret }))
+	p.int8s(column(ops, rotates, func(o *operation) int64 { return o.grace }))
+
+	p.bools(column(ops, hasMeta, func(*operation) bool { return true }))
+	p.optTexts(column(ops, hasMeta, func(o *operation) opt[string] { return o.meta.address }))
+	p.optTexts(column(ops, hasMeta, func(o *operation) opt[string] { return some(o.meta.agent) }))
+	p.optTexts(column(ops, hasMeta, func(o *operation) opt[string] { return some(o.meta.protocol) }))
+	p.optTexts(column(ops, hasMeta, func(o *operation) opt[string] { return o.meta.capabilities }))
+	p.optInt4s(column(ops, hasMeta, func(o *operation) opt[int32] { return some(o.meta.size) }))
+
+	p.optTexts(column(ops, isNew, func(o *operation) opt[string] { return o.kind }))
+	p.optTexts(column(ops, isNew, func(o *operation) opt[string] { return o.user }))
+	p.int4s(column(ops, isNew, func(o *operation) int32 { return o.userSize }))
+	p.int8s(column(ops, isCreate, func(o *operation) int64 { return int64(o.limit.PerUser) }))
+	p.bools(column(ops, isCreate, func(o *operation) bool { return o.limit.Refuse }))
+	p.int8s(column(ops, isCreate, func(o *operation) int64 { return int64(o.limit.Total) }))
+
+	p.texts(column(ops, endsSome, func(o *operation) string { return o.by }))
+	p.texts(column(ops, endsSome, func(o *operation) string { return o.why }))
+	p.texts(column(ops, setsOwner, func(o *operation) string { return o.owner }))
+
+	for n := range 4 {
+		p.int8s(column(ops, isImport, func(o *operation) int64 { return o.times[n] }))
 	}
-	return []any{
-		s.channel,
-		locks,
-		column(ops, always, func(o *operation) int16 { return o.code }),
-		column(ops, always, func(o *operation) string { return o.key.Namespace }),
-		column(ops, always, func(o *operation) string { return o.id }),
-		column(ops, always, func(o *operation) int64 { return o.epoch }),
-		column(ops, hasVersion, func(o *operation) int64 { return o.version }),
-		column(ops, hasIdle, func(o *operation) int64 { return o.idle }),
-		column(ops, hasLife, func(o *operation) int64 { return o.life }),
-
-		column(ops, hasData, func(o *operation) []byte { return o.data }),
-		column(ops, func(o *operation) bool { return o.opaque != nil }, func(o *operation) []byte { return o.opaque }),
-		column(ops, hasData, func(o *operation) *int32 { return o.size }),
-
-		column(ops, func(o *operation) bool { return o.opID != nil }, func(o *operation) []byte { return o.opID }),
-		column(ops, rotates, func(o *operation) bool { return o.rotate }),
-		column(ops, func(o *operation) bool { return o.secret != nil }, func(o *operation) []byte { return o.secret }),
-		column(ops, rotates, func(o *operation) int64 { return o.grace }),
-
-		column(ops, hasMeta, func(*operation) bool { return true }),
-		column(ops, hasMeta, func(o *operation) *string { return o.meta.address }),
-		column(ops, hasMeta, func(o *operation) *string { return &o.meta.agent }),
-		column(ops, hasMeta, func(o *operation) *string { return &o.meta.protocol }),
-		column(ops, hasMeta, func(o *operation) *string { return o.meta.capabilities }),
-		column(ops, hasMeta, func(o *operation) *int32 { return &o.meta.size }),
-
-		column(ops, isNew, func(o *operation) *string { return o.kind }),
-		column(ops, isNew, func(o *operation) *string { return o.user }),
-		column(ops, isNew, func(o *operation) int32 { return o.userSize }),
-		column(ops, isCreate, func(o *operation) int64 { return int64(o.limit.PerUser) }),
-		column(ops, isCreate, func(o *operation) bool { return o.limit.Refuse }),
-		column(ops, isCreate, func(o *operation) int64 { return int64(o.limit.Total) }),
-
-		column(ops, endsSome, func(o *operation) string { return o.by }),
-		column(ops, endsSome, func(o *operation) string { return o.why }),
-		column(ops, setsOwner, func(o *operation) string { return o.owner }),
-
-		column(ops, isImport, func(o *operation) int64 { return o.times[0] }),
-		column(ops, isImport, func(o *operation) int64 { return o.times[1] }),
-		column(ops, isImport, func(o *operation) int64 { return o.times[2] }),
-		column(ops, isImport, func(o *operation) int64 { return o.times[3] }),
-		column(ops, isImport, func(o *operation) []byte { return o.previous }),
-		column(ops, isImport, func(o *operation) *int64 { return o.previousUntil }),
-	}
+	p.byteses(oidBytea, column(ops, isImport, func(o *operation) []byte { return o.previous }))
+	p.optInt8s(column(ops, isImport, func(o *operation) opt[int64] { return o.previousUntil }))
+	return p
 }

@@ -33,8 +33,15 @@ func (s *Store) Append(ctx context.Context, key state.Key, epoch uint64, appends
 			events = append(events, e)
 		}
 	}
-	return s.eventWrite(ctx, "append events", key, s.sql.append,
-		key.Namespace, key.Ref.String(), int64(epoch), streams, indexes, skips, counts, events)
+	var args params
+	args.key(key)
+	args.int8(int64(epoch))
+	args.byteses(oidBytea, streams)
+	args.int8s(indexes)
+	args.bools(skips)
+	args.int4s(counts)
+	args.byteses(oidBytea, events)
+	return s.eventWrite(ctx, "append events", key, s.sql.append, args)
 }
 
 // Trim implements [state.EventStore].
@@ -53,11 +60,15 @@ func (s *Store) Trim(ctx context.Context, key state.Key, keep state.EventBounds)
 	if keep.Age > 0 {
 		age = max(age, 1)
 	}
-	return s.eventWrite(ctx, "trim events", key, s.sql.trim, key.Namespace, key.Ref.String(), keep.Bytes, age)
+	var args params
+	args.key(key)
+	args.int8(keep.Bytes)
+	args.int8(age)
+	return s.eventWrite(ctx, "trim events", key, s.sql.trim, args)
 }
 
 // eventWrite runs one of the functions that write events.
-func (s *Store) eventWrite(ctx context.Context, doing string, key state.Key, sql string, args ...any) error {
+func (s *Store) eventWrite(ctx context.Context, doing string, key state.Key, sql string, args params) error {
 	var answer error
 	for attempt := 1; ; attempt++ {
 		answer = nil
@@ -123,10 +134,13 @@ func (s *Store) Tail(ctx context.Context, key state.Key, stream string) (first, 
 func (s *Store) tail(ctx context.Context, key state.Key, stream string) (first, next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
+	var args params
+	args.key(key)
+	args.bytes([]byte(stream))
 	live := false
 	err = s.retryRead(ctx, func() error {
 		live = false
-		return s.query(ctx, s.sql.tail, []any{key.Namespace, key.Ref.String(), []byte(stream)}, func(r *row) error {
+		return s.query(ctx, s.sql.tail, args, func(r *row) error {
 			alive := r.raw()
 			live = len(alive) == 1 && alive[0] == 1
 			first, next = r.int(), r.int()
@@ -182,7 +196,12 @@ func (s *Store) eventPage(ctx context.Context, key state.Key, stream string, at,
 	defer s.leave()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
-	args := []any{key.Namespace, key.Ref.String(), []byte(stream), at, next, int64(readEvents)}
+	var args params
+	args.key(key)
+	args.bytes([]byte(stream))
+	args.int8(at)
+	args.int8(next)
+	args.int8(readEvents)
 	bytes := 0
 	err = s.retryRead(ctx, func() error {
 		page, bytes = nil, 0

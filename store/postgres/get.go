@@ -66,6 +66,9 @@ func (s *Store) lookUp(ctx context.Context, group []*lookup) {
 // readRecords reads the records of a group by one statement for each
 // namespace.
 func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) error {
+	if len(group) == 1 && sql == s.sql.get {
+		return s.readOne(ctx, group[0])
+	}
 	spaces := make(map[string]map[string][]*lookup, 1)
 	for _, l := range group {
 		l.found, l.err = false, nil
@@ -82,7 +85,10 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 		for id := range byID {
 			ids = append(ids, id)
 		}
-		err := s.query(ctx, sql, []any{namespace, ids}, func(r *row) error {
+		var args params
+		args.text(namespace)
+		args.texts(ids)
+		err := s.query(ctx, sql, args, func(r *row) error {
 			wanted := byID[string(r.values[1])]
 			rec, _, err := r.record()
 			for i, l := range wanted {
@@ -99,6 +105,21 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 		}
 	}
 	return nil
+}
+
+// readOne reads a single record, by a statement that the server need not plan
+// each time.
+func (s *Store) readOne(ctx context.Context, l *lookup) error {
+	l.found, l.err = false, nil
+	args := make(params, 0, 2)
+	args.text(l.key.Namespace)
+	args.text(l.key.Ref.String())
+	return s.query(ctx, s.sql.getOne, args, func(r *row) error {
+		l.found = true
+		l.rec, _, l.err = r.record()
+		r.err = nil
+		return nil
+	})
 }
 
 // confirm looks again at records that seem to have expired, and waits for those
@@ -139,8 +160,11 @@ func (s *Store) remember(ctx context.Context, group []*lookup) {
 	for i, l := range group {
 		namespaces[i], ids[i] = l.key.Namespace, l.key.Ref.String()
 	}
+	var args params
+	args.texts(namespaces)
+	args.texts(ids)
 	err := s.retryRead(ctx, func() error {
-		return s.query(ctx, s.sql.ends, []any{namespaces, ids}, func(r *row) error {
+		return s.query(ctx, s.sql.ends, args, func(r *row) error {
 			end, err := r.end()
 			ends[end.Key] = &end
 			return err

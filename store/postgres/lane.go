@@ -54,8 +54,13 @@ type group struct {
 // done; if it returns errWithdrawn nothing was sent, and if it returns errLeft
 // it may be under way.
 func (l *lane[T]) do(ctx context.Context, want T, weight int) error {
-	c := &call[T]{want: want, weight: weight, done: make(chan struct{})}
 	l.mu.Lock()
+	if l.running < l.groups && len(l.waiting) == 0 {
+		l.running++
+		l.mu.Unlock()
+		return l.alone(ctx, want)
+	}
+	c := &call[T]{want: want, weight: weight, done: make(chan struct{})}
 	l.waiting = append(l.waiting, c)
 	if l.running < l.groups {
 		l.running++
@@ -79,6 +84,24 @@ func (l *lane[T]) do(ctx context.Context, want T, weight int) error {
 	}
 	l.leave(c)
 	return errLeft
+}
+
+// alone does a group of one, without another goroutine: a caller who comes
+// alone does not pay for those who come together.
+func (l *lane[T]) alone(ctx context.Context, want T) error {
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(patience, cancel) })
+	l.run(own, []T{want})
+	stop()
+	l.mu.Lock()
+	if len(l.waiting) > 0 {
+		l.servers.Go(l.serve)
+	} else {
+		l.running--
+	}
+	l.mu.Unlock()
+	return nil
 }
 
 // withdraw reports whether the call was in no group yet; it will be in none.

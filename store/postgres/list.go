@@ -63,11 +63,11 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 	defer cancel()
 	where, args := conditions(q)
 	sql := s.sql.list + where + " ORDER BY t.id LIMIT " + placeholder(len(args)+1)
-	args = append(args, n)
+	args.int8(int64(n))
 	err = s.retryRead(ctx, func() error {
 		page, more = nil, false
 		bytes := 0
-		return s.query(ctx, sql, args, func(r *row) error {
+		return s.queryOnce(ctx, sql, args, func(r *row) error {
 			rec, _, err := r.record()
 			if err != nil {
 				return err
@@ -92,7 +92,7 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 // conditions returns what a query asks for as an SQL condition. It is put
 // together from texts of this function alone; whatever was given is a
 // parameter.
-func conditions(q *state.Query) (string, []any) {
+func conditions(q *state.Query) (string, params) {
 	var c clauses
 	c.add("t.namespace = ?", q.Namespace)
 	if q.Expired {
@@ -122,11 +122,11 @@ func conditions(q *state.Query) (string, []any) {
 		sql string
 		at  time.Time
 	}{
-		{"t.created_at >= ?", q.CreatedFrom}, {"t.created_at < ?", q.CreatedBefore},
-		{"t.last_accessed >= ?", q.AccessedFrom}, {"t.last_accessed < ?", q.AccessedBefore},
+		{"t.created_at >= ?::timestamptz", q.CreatedFrom}, {"t.created_at < ?::timestamptz", q.CreatedBefore},
+		{"t.last_accessed >= ?::timestamptz", q.AccessedFrom}, {"t.last_accessed < ?::timestamptz", q.AccessedBefore},
 	} {
 		if !b.at.IsZero() {
-			c.add(b.sql, ceil(b.at))
+			c.time(b.sql, ceil(b.at))
 		}
 	}
 	return strings.Join(c.sql, " AND "), c.args
@@ -135,13 +135,20 @@ func conditions(q *state.Query) (string, []any) {
 // clauses are conditions that must all hold, and their parameters.
 type clauses struct {
 	sql  []string
-	args []any
+	args params
 }
 
 // add adds a condition; the question mark in it stands for the argument.
-func (c *clauses) add(sql string, arg ...any) {
-	c.args = append(c.args, arg...)
+func (c *clauses) add(sql string, arg ...string) {
+	for _, a := range arg {
+		c.args.text(a)
+	}
 	c.sql = append(c.sql, strings.Replace(sql, "?", placeholder(len(c.args)), 1))
+}
+
+func (c *clauses) time(sql string, t time.Time) {
+	c.args.int8(t.UnixMicro() - zero)
+	c.add(sql)
 }
 
 // owner adds the condition, unless no record can have such an owner: the

@@ -100,8 +100,8 @@ func (s *Store) upgrade(ctx context.Context, tx pgx.Tx, list []migration, have i
 	if err != nil {
 		return err
 	}
-	prepare := s.in(`SET LOCAL search_path = {s}, pg_temp; SET LOCAL check_function_bodies = on;
-		CREATE TABLE IF NOT EXISTS coatcheck_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());`)
+	prepare := s.in(`SET LOCAL client_min_messages = warning;
+		CREATE TABLE IF NOT EXISTS {s}.coatcheck_schema (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());`)
 	if !exists {
 		prepare = s.in("CREATE SCHEMA {s}; ") + prepare
 	}
@@ -112,7 +112,7 @@ func (s *Store) upgrade(ctx context.Context, tx pgx.Tx, list []migration, have i
 		if m.version <= have {
 			continue
 		}
-		if err := script(ctx, tx, m.sql); err != nil {
+		if err := script(ctx, tx, s.in(m.sql)); err != nil {
 			return fmt.Errorf("migration %d: %w", m.version, err)
 		}
 		if _, err := tx.Exec(ctx, s.in("INSERT INTO {s}.coatcheck_schema (version) VALUES ($1)"), m.version); err != nil {

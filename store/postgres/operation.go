@@ -37,24 +37,24 @@ type operation struct {
 	opID                       []byte
 
 	data, opaque   []byte
-	size           *int32 // of data
+	size           opt[int32] // of data
 	rotate         bool
 	secret         []byte
 	grace          int64
 	meta           *metadata
-	kind           *string
-	user           *string
+	kind           opt[string]
+	user           opt[string]
 	userSize       int32
 	limit          state.Limit
 	by, why, owner string
 
 	times         [4]int64 // of an import: created, accessed, idle and absolute deadline
 	previous      []byte
-	previousUntil *int64
+	previousUntil opt[int64]
 }
 
 type metadata struct {
-	address, capabilities *string
+	address, capabilities opt[string]
 	agent, protocol       string
 	size                  int32
 }
@@ -100,12 +100,10 @@ func (s *Store) encode(op state.Op) (*operation, error) {
 
 // content takes what a new record holds.
 func (o *operation) content(r *state.Record) (err error) {
-	user, kind := EscapeUser(r.User), r.Kind
-	o.user, o.kind, o.userSize = &user, &kind, int32(len(r.User))
+	o.user, o.kind, o.userSize = some(EscapeUser(r.User)), some(r.Kind), int32(len(r.User))
 	o.secret = nonzero(r.Secret.Hash[:])
 	o.takeMeta(&r.Meta)
-	size := int32(dataSize(r.Data))
-	o.size = &size
+	o.size = some(int32(dataSize(r.Data)))
 	o.data, o.opaque, err = encodeData(r.Data)
 	return err
 }
@@ -117,7 +115,7 @@ func (o *operation) imported(r *state.Record) error {
 	}
 	if !r.Secret.Previous.IsZero() {
 		until := max(state.Cut(r.Secret.PreviousUntil).UnixMilli(), 0) // long past, if it is not set
-		o.previous, o.previousUntil = nonzero(r.Secret.Previous[:]), &until
+		o.previous, o.previousUntil = nonzero(r.Secret.Previous[:]), some(until)
 	}
 	return o.content(r)
 }
@@ -141,8 +139,7 @@ func (o *operation) update(op *state.UpdateOp) (err error) {
 	if op.Data == nil {
 		return nil
 	}
-	size := int32(dataSize(op.Data))
-	o.size = &size
+	o.size = some(int32(dataSize(op.Data)))
 	o.data, o.opaque, err = encodeData(op.Data)
 	return err
 }
@@ -150,12 +147,10 @@ func (o *operation) update(op *state.UpdateOp) (err error) {
 func (o *operation) takeMeta(m *state.Metadata) {
 	o.meta = &metadata{agent: m.UserAgent, protocol: m.ProtocolVersion, size: int32(metaSize(m))}
 	if m.Address.IsValid() {
-		address := m.Address.Unmap().String()
-		o.meta.address = &address
+		o.meta.address = some(m.Address.Unmap().String())
 	}
 	if m.Capabilities != nil {
-		capabilities := string(m.Capabilities)
-		o.meta.capabilities = &capabilities
+		o.meta.capabilities = some(string(m.Capabilities))
 	}
 }
 

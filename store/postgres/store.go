@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -35,9 +36,9 @@ type Store struct {
 	closed bool // guarded by open
 
 	gets lane[*lookup]
-	// Creates with a limit wait for advisory locks: the other writes do not
-	// stand behind them.
-	writes, limited lane[*write]
+	// Plain updates are cheaper than other writes, and creates with a limit
+	// wait for advisory locks: neither stands behind the others.
+	updates, writes, limited lane[*write]
 
 	hub *hub
 }
@@ -56,6 +57,7 @@ func newStore(pool *pgxpool.Pool, opts Options) *Store {
 	}
 	s.sql = s.statements()
 	s.gets = lane[*lookup]{groups: readGroups, most: maxReads, timeout: opts.Timeout, run: s.lookUp}
+	s.updates = lane[*write]{groups: writeGroups, most: maxWrites, timeout: opts.Timeout, grace: writeGrace, run: s.commitPlain}
 	s.writes = lane[*write]{groups: writeGroups, most: maxWrites, timeout: opts.Timeout, grace: writeGrace, run: s.commit}
 	s.limited = lane[*write]{groups: writeGroups, most: maxWrites, timeout: opts.Timeout, grace: writeGrace, run: s.commit}
 	s.hub = newHub(s)
@@ -83,6 +85,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.gets.wait()
+	s.updates.wait()
 	s.writes.wait()
 	s.limited.wait()
 	s.hub.close()
@@ -123,37 +126,51 @@ func (s *Store) WithConn(ctx context.Context, fn func(ctx context.Context, conn 
 	return fn(ctx, conn.Conn())
 }
 
-// query runs one of the package's statements and gives each row to each. An
+// query runs one of the package's statements and gives each row to f. An
 // error before anything was sent is unsent.
-func (s *Store) query(ctx context.Context, sql string, args []any, each func(*row) error) error {
+func (s *Store) query(ctx context.Context, sql string, args params, f func(*row) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return unsent{err}
 	}
 	defer conn.Release()
-	return queryOn(ctx, conn.Conn(), sql, args, each)
+	return queryOn(ctx, conn.Conn(), sql, args, f)
 }
 
-func queryOn(ctx context.Context, conn *pgx.Conn, sql string, args []any, each func(*row) error) error {
+var binaryFormat = []int16{1}
+
+// queryOn speaks the binary format on both ways.
+func queryOn(ctx context.Context, conn *pgx.Conn, sql string, args params, f func(*row) error) error {
 	// Prepared apart, so that it is known that an error of this did nothing.
-	if _, err := conn.Prepare(ctx, sql, sql); err != nil {
+	statement, err := conn.Prepare(ctx, sql, sql)
+	if err != nil {
 		return unsent{err}
 	}
-	rows, err := conn.Query(ctx, sql, append([]any{pgx.QueryResultFormats{1}}, args...)...)
+	return each(conn.PgConn().ExecPrepared(ctx, statement.Name, args, binaryFormat, binaryFormat), f)
+}
+
+// queryOnce runs a statement that is seldom the same, and need not be kept
+// prepared.
+func (s *Store) queryOnce(ctx context.Context, sql string, args params, f func(*row) error) error {
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
+		return unsent{err}
+	}
+	defer conn.Release()
+	return each(conn.Conn().PgConn().ExecParams(ctx, sql, args, nil, binaryFormat, binaryFormat), f)
+}
+
+// each gives each row of a result to f, until that fails.
+func each(result *pgconn.ResultReader, f func(*row) error) error {
+	var failed error
+	for failed == nil && result.NextRow() {
+		r := row{values: result.Values()}
+		if failed = f(&r); failed == nil {
+			failed = r.err
+		}
+	}
+	if _, err := result.Close(); err != nil {
 		return err
 	}
-	defer rows.Close()
-	var r row
-	for rows.Next() {
-		r = row{values: rows.RawValues()}
-		if err := each(&r); err != nil {
-			return err
-		}
-		if r.err != nil {
-			return r.err
-		}
-	}
-	rows.Close()
-	return rows.Err()
+	return failed
 }

@@ -24,7 +24,10 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	defer s.leave()
 	inside := s.hub.writes.enter()
 	defer s.hub.writes.leave(inside)
-	err := s.sweepQuery(ctx, s.sql.forget, []any{opts.Namespace, opts.Limit()}, func(*row) error { return nil })
+	var args params
+	args.text(opts.Namespace)
+	args.int4(opts.Limit())
+	err := s.sweepQuery(ctx, s.sql.forget, args, func(*row) error { return nil })
 	if err != nil {
 		return nil, unavailable("forget tombstones", err) // whether it did matters to nobody
 	}
@@ -46,7 +49,12 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 // sweepOnce looks at no more than n records that are due, and returns how many
 // it looked at.
 func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (ends []state.End, looked int, err error) {
-	err = s.sweepQuery(ctx, s.sql.sweep, []any{s.channel, opts.Namespace, opts.Kind, n}, func(r *row) error {
+	var args params
+	args.text(s.channel)
+	args.text(opts.Namespace)
+	args.text(opts.Kind)
+	args.int4(n)
+	err = s.sweepQuery(ctx, s.sql.sweep, args, func(r *row) error {
 		if len(ends) == 0 && looked == 0 {
 			looked = int(r.int())
 			return nil
@@ -68,7 +76,7 @@ func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (
 
 // sweepQuery runs a statement under a context of its own once it is begun: of
 // what was sent the answer should be had.
-func (s *Store) sweepQuery(ctx context.Context, sql string, args []any, each func(*row) error) error {
+func (s *Store) sweepQuery(ctx context.Context, sql string, args params, each func(*row) error) error {
 	wait, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	conn, err := s.pool.Acquire(wait)

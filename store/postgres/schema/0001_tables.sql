@@ -1,7 +1,7 @@
--- The first schema. Every time is cut to the millisecond. Names are of the
--- schema on the search path, which is set while this runs.
+-- The first schema. Every time is cut to the millisecond. The names
+-- stand in the schema that is put in for {s}.
 
-CREATE TABLE sessions (
+CREATE TABLE {s}.sessions (
   namespace         text COLLATE "C" NOT NULL,
   id                text COLLATE "C" NOT NULL, -- the ref, never a secret
   kind              text COLLATE "C" NOT NULL,
@@ -30,29 +30,31 @@ CREATE TABLE sessions (
   user_size         integer     NOT NULL,      -- of the user before it was escaped
   meta_size         integer     NOT NULL,
   data_size         integer     NOT NULL,      -- as it was given
-  PRIMARY KEY (namespace, id)
+  PRIMARY KEY (id, namespace)
 ) WITH (fillfactor = 70);
 
-CREATE INDEX idx_sessions_user_id ON sessions (namespace, user_id, kind);
-CREATE INDEX idx_sessions_expires_at ON sessions (namespace, kind, expires_at);
+-- No index leads with the namespace, which mostly is the same in all rows: so
+-- the planner never takes that alone to find a row.
+CREATE INDEX idx_sessions_user_id ON {s}.sessions (user_id, namespace, kind);
+CREATE INDEX idx_sessions_expires_at ON {s}.sessions (kind, namespace, expires_at);
 
 -- What writes look at: a row without its bulk.
-CREATE VIEW session_heads AS
+CREATE VIEW {s}.session_heads AS
 SELECT namespace, id, kind, user_id, version, revision, epoch, owner,
        created_at, last_accessed, idle_deadline, absolute_deadline, expires_at,
        secret_hash, previous_hash, previous_until, user_size, meta_size, data_size
-FROM sessions;
+FROM {s}.sessions;
 
 -- For people with an SQL shell: what is live, and until when.
-CREATE VIEW live_sessions AS
+CREATE VIEW {s}.live_sessions AS
 SELECT namespace, kind, id, user_id, owner, version, created_at, last_accessed,
        least(idle_deadline, absolute_deadline) AS ends_at,
        ip_address, user_agent, protocol_version, data
-FROM sessions
+FROM {s}.sessions
 WHERE least(idle_deadline, absolute_deadline) > clock_timestamp();
 
 -- What is remembered of records that ended.
-CREATE TABLE session_ends (
+CREATE TABLE {s}.session_ends (
   namespace     text COLLATE "C" NOT NULL,
   id            text COLLATE "C" NOT NULL,
   kind          text COLLATE "C" NOT NULL,
@@ -65,15 +67,15 @@ CREATE TABLE session_ends (
   ended_by      text        NOT NULL,
   op            bytea,
   forget_at     timestamptz NOT NULL,
-  PRIMARY KEY (namespace, id)
+  PRIMARY KEY (id, namespace)
 );
 
-CREATE INDEX idx_session_ends_forget_at ON session_ends (namespace, forget_at);
+CREATE INDEX idx_session_ends_forget_at ON {s}.session_ends (namespace, forget_at);
 
 -- How many rows of sessions there are, so that a total limit need not count.
 -- Each connection adds to one slot: those that write at once do not wait for
 -- one another.
-CREATE TABLE session_totals (
+CREATE TABLE {s}.session_totals (
   namespace text COLLATE "C" NOT NULL,
   kind      text COLLATE "C" NOT NULL,
   slot      integer NOT NULL,
@@ -83,16 +85,16 @@ CREATE TABLE session_totals (
 
 -- Server-sent events of records. They are written only while the row of their
 -- record is locked.
-CREATE TABLE session_streams (
+CREATE TABLE {s}.session_streams (
   namespace  text COLLATE "C" NOT NULL,
   id         text COLLATE "C" NOT NULL,
   stream     bytea  NOT NULL,
   first_kept bigint NOT NULL,
   next       bigint NOT NULL,
-  PRIMARY KEY (namespace, id, stream)
+  PRIMARY KEY (id, namespace, stream)
 );
 
-CREATE TABLE session_events (
+CREATE TABLE {s}.session_events (
   namespace text COLLATE "C" NOT NULL,
   id        text COLLATE "C" NOT NULL,
   stream    bytea       NOT NULL,
@@ -100,5 +102,5 @@ CREATE TABLE session_events (
   seq       bigint      GENERATED ALWAYS AS IDENTITY, -- the order of appending
   added_at  timestamptz NOT NULL,
   data      bytea       NOT NULL,
-  PRIMARY KEY (namespace, id, stream, position)
+  PRIMARY KEY (id, namespace, stream, position)
 );

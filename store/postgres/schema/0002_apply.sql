@@ -5,19 +5,19 @@
 -- The time by which everything is judged. Whoever writes reads it after it has
 -- the lock of the row, so that a write that waited does not judge by a time
 -- that is long past.
-CREATE FUNCTION coatcheck_now() RETURNS timestamptz LANGUAGE sql VOLATILE
+CREATE FUNCTION {s}.coatcheck_now() RETURNS timestamptz LANGUAGE sql VOLATILE
 AS $$ SELECT date_trunc('milliseconds', clock_timestamp()) $$;
 
 -- Adds to the number of rows.
-CREATE FUNCTION coatcheck_count(p_namespace text, p_kind text, p_n bigint) RETURNS void LANGUAGE sql
+CREATE FUNCTION {s}.coatcheck_count(p_namespace text, p_kind text, p_n bigint) RETURNS void LANGUAGE sql
 AS $$
-  INSERT INTO session_totals (namespace, kind, slot, stored)
+  INSERT INTO {s}.session_totals (namespace, kind, slot, stored)
   VALUES (p_namespace, p_kind, pg_backend_pid() % 64, p_n)
   ON CONFLICT (namespace, kind, slot) DO UPDATE SET stored = session_totals.stored + excluded.stored
 $$;
 
 -- Notifies watchers of a change: a line each.
-CREATE FUNCTION coatcheck_line(p_type text, p_namespace text, p_id text, p_kind text,
+CREATE FUNCTION {s}.coatcheck_line(p_type text, p_namespace text, p_id text, p_kind text,
   p_version bigint, p_revision bigint, p_reason text, p_by text) RETURNS text LANGUAGE sql STABLE
 AS $$
   SELECT concat_ws(' ', p_type, p_namespace, p_id, p_kind, p_version, p_revision, p_reason,
@@ -25,12 +25,12 @@ AS $$
 $$;
 
 -- Ends a row that is locked: the tombstone instead of the record.
-CREATE FUNCTION coatcheck_end(s session_heads, p_at timestamptz, p_reason text, p_by text, p_op bytea, p_now timestamptz)
+CREATE FUNCTION {s}.coatcheck_end(s {s}.session_heads, p_at timestamptz, p_reason text, p_by text, p_op bytea, p_now timestamptz)
 RETURNS void LANGUAGE plpgsql
 AS $$
 BEGIN
-  DELETE FROM sessions t WHERE t.namespace = s.namespace AND t.id = s.id;
-  INSERT INTO session_ends AS e
+  DELETE FROM {s}.sessions t WHERE t.namespace = s.namespace AND t.id = s.id;
+  INSERT INTO {s}.session_ends AS e
   VALUES (s.namespace, s.id, s.kind, s.user_id, s.version, s.created_at, s.last_accessed,
     p_at, p_reason, p_by, p_op, p_now + interval '24 hours')
   ON CONFLICT (namespace, id) DO UPDATE SET -- one that was due to be forgotten
@@ -38,8 +38,8 @@ BEGIN
     created_at = excluded.created_at, last_accessed = excluded.last_accessed,
     ended_at = excluded.ended_at, reason = excluded.reason, ended_by = excluded.ended_by,
     op = excluded.op, forget_at = excluded.forget_at;
-  DELETE FROM session_events t WHERE t.namespace = s.namespace AND t.id = s.id;
-  DELETE FROM session_streams t WHERE t.namespace = s.namespace AND t.id = s.id;
+  DELETE FROM {s}.session_events t WHERE t.namespace = s.namespace AND t.id = s.id;
+  DELETE FROM {s}.session_streams t WHERE t.namespace = s.namespace AND t.id = s.id;
 END
 $$;
 
@@ -47,7 +47,7 @@ $$;
 -- each one row with o_what 0, and behind it one with o_what 1 for each record
 -- that it ended, or one with o_what 2 for what is remembered of a record that
 -- it did not find.
-CREATE FUNCTION coatcheck_apply_v1(
+CREATE FUNCTION {s}.coatcheck_apply_v1(
   p_channel text,
   p_locks bigint[],     -- keys of advisory locks, sorted; null: no create has a limit
   p_op smallint[], p_namespace text[], p_id text[],
@@ -68,21 +68,24 @@ CREATE FUNCTION coatcheck_apply_v1(
   o_created timestamptz, o_accessed timestamptz, o_idle timestamptz, o_absolute timestamptz,
   o_now timestamptz,
   o_at timestamptz, o_reason text, o_by text, o_op bytea, o_size integer
-) LANGUAGE plpgsql SET search_path FROM CURRENT
+) LANGUAGE plpgsql SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
   r        record;
-  s        session_heads;
-  v        session_heads;
-  e        session_ends;
+  s        {s}.session_heads;
+  v        {s}.session_heads;
+  e        {s}.session_ends;
   v_found  boolean;
+  v_op     smallint;
+  v_namespace text;
+  v_id     text;
   v_now    timestamptz;
   v_key    bigint;
   v_note   text := '';
   v_line   text;
   v_notes  integer := 0;
-  v_victims session_heads[];
+  v_victims {s}.session_heads[];
   v_over   bigint;
   v_stored bigint;
   v_names  text[] := '{}'; -- namespace and kind of the counts in v_counts
@@ -98,177 +101,168 @@ BEGIN
     FOREACH v_key IN ARRAY p_locks LOOP
       PERFORM pg_advisory_xact_lock(v_key);
     END LOOP;
-    PERFORM 1 FROM sessions t WHERE (t.namespace, t.id) IN (
+    PERFORM 1 FROM {s}.sessions t WHERE (t.namespace, t.id) IN (
         SELECT u.namespace, u.id FROM unnest(p_namespace, p_id) AS u (namespace, id)
         UNION
         SELECT x.namespace, x.id
         FROM unnest(p_namespace, p_user, p_kind, p_per_user) AS u (namespace, user_id, kind, per_user)
-        JOIN sessions x ON x.namespace = u.namespace AND x.user_id = u.user_id AND x.kind = u.kind
+        JOIN {s}.sessions x ON x.namespace = u.namespace AND x.user_id = u.user_id AND x.kind = u.kind
         WHERE u.per_user > 0 AND u.user_id <> '')
       ORDER BY t.namespace, t.id FOR UPDATE;
   END IF;
 
-  FOR r IN SELECT * FROM unnest(p_op, p_namespace, p_id, p_epoch, p_version, p_idle, p_life,
-      p_data, p_opaque, p_data_size, p_op_id, p_rotate, p_secret, p_grace,
-      p_meta, p_address, p_agent, p_protocol, p_capabilities, p_meta_size,
-      p_kind, p_user, p_user_size, p_per_user, p_refuse, p_total, p_by, p_reason, p_owner,
-      p_created, p_accessed, p_idle_at, p_absolute_at, p_previous, p_previous_until)
-    WITH ORDINALITY AS u (op, namespace, id, epoch, version, idle, life,
-      data, opaque, data_size, op_id, rotate, secret, grace,
-      meta, address, agent, protocol, capabilities, meta_size,
-      kind, user_id, user_size, per_user, refuse, total, ended_by, reason, owner,
-      created, accessed, idle_at, absolute_at, previous, previous_until, ord)
-  LOOP
-    o_ord := r.ord; o_what := 0; o_code := 0; o_at := NULL; o_size := NULL;
-    o_namespace := r.namespace; o_id := r.id;
+  FOR i IN 1 .. cardinality(p_op) LOOP
+    v_op := p_op[i]; v_namespace := p_namespace[i]; v_id := p_id[i];
+    o_ord := i; o_what := 0; o_code := 0; o_at := NULL; o_size := NULL;
+    o_namespace := v_namespace; o_id := v_id;
     v_line := NULL; v_delta := 0; v_victims := '{}'; v_over := 0;
 
-    IF r.op <= 2 THEN -- create and import
-      v_now := coatcheck_now();
-      s.namespace := r.namespace; s.id := r.id; s.kind := r.kind; s.user_id := r.user_id;
+    IF v_op <= 2 THEN -- create and import
+      v_now := {s}.coatcheck_now();
+      s.namespace := v_namespace; s.id := v_id; s.kind := p_kind[i]; s.user_id := p_user[i];
       s.revision := 1; s.epoch := 0; s.owner := '';
-      IF r.op = 1 THEN
+      IF v_op = 1 THEN
         s.version := 1; s.created_at := v_now; s.last_accessed := v_now;
-        s.absolute_deadline := v_now + r.life * c_ms;
-        s.idle_deadline := least(v_now + r.idle * c_ms, s.absolute_deadline);
+        s.absolute_deadline := v_now + p_life[i] * c_ms;
+        s.idle_deadline := least(v_now + p_idle[i] * c_ms, s.absolute_deadline);
         s.previous_hash := NULL; s.previous_until := NULL;
       ELSE
-        s.version := r.version;
-        s.created_at := c_epoch + r.created * c_ms; s.last_accessed := c_epoch + r.accessed * c_ms;
-        s.idle_deadline := c_epoch + r.idle_at * c_ms; s.absolute_deadline := c_epoch + r.absolute_at * c_ms;
-        s.previous_hash := r.previous; s.previous_until := c_epoch + r.previous_until * c_ms;
+        s.version := p_version[i];
+        s.created_at := c_epoch + p_created[i] * c_ms; s.last_accessed := c_epoch + p_accessed[i] * c_ms;
+        s.idle_deadline := c_epoch + p_idle_at[i] * c_ms; s.absolute_deadline := c_epoch + p_absolute_at[i] * c_ms;
+        s.previous_hash := p_previous[i]; s.previous_until := c_epoch + p_previous_until[i] * c_ms;
         IF s.previous_until <= v_now THEN
           s.previous_hash := NULL; s.previous_until := NULL;
         END IF;
       END IF;
       s.expires_at := least(s.idle_deadline, s.absolute_deadline);
-      IF r.op = 2 AND s.expires_at <= v_now THEN
+      IF v_op = 2 AND s.expires_at <= v_now THEN
         o_code := 1;
-      ELSIF EXISTS (SELECT FROM sessions t WHERE t.namespace = r.namespace AND t.id = r.id)
-        OR EXISTS (SELECT FROM session_ends t WHERE t.namespace = r.namespace AND t.id = r.id AND t.forget_at > v_now) THEN
+      ELSIF EXISTS (SELECT FROM {s}.sessions t WHERE t.namespace = v_namespace AND t.id = v_id)
+        OR EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now) THEN
         o_code := 2;
       END IF;
 
-      IF o_code = 0 AND r.op = 1 AND r.per_user > 0 AND r.user_id <> '' THEN
-        v_victims := ARRAY(SELECT t FROM session_heads t
-          WHERE t.namespace = r.namespace AND t.user_id = r.user_id AND t.kind = r.kind
+      IF o_code = 0 AND v_op = 1 AND p_per_user[i] > 0 AND p_user[i] <> '' THEN
+        v_victims := ARRAY(SELECT t FROM {s}.session_heads t
+          WHERE t.namespace = v_namespace AND t.user_id = p_user[i] AND t.kind = p_kind[i]
             AND least(t.idle_deadline, t.absolute_deadline) > v_now
           ORDER BY t.created_at, t.id FOR UPDATE);
-        v_over := greatest(cardinality(v_victims) - r.per_user + 1, 0);
-        IF v_over > 0 AND r.refuse THEN
+        v_over := greatest(cardinality(v_victims) - p_per_user[i] + 1, 0);
+        IF v_over > 0 AND p_refuse[i] THEN
           o_code := 5; v_over := 0;
         END IF;
       END IF;
-      IF o_code = 0 AND r.op = 1 AND r.total > 0 THEN
-        SELECT coalesce(sum(t.stored), 0) INTO v_stored FROM session_totals t
-          WHERE t.namespace = r.namespace AND t.kind = r.kind;
-        v_at := array_position(v_names, r.namespace || ' ' || r.kind);
+      IF o_code = 0 AND v_op = 1 AND p_total[i] > 0 THEN
+        SELECT coalesce(sum(t.stored), 0) INTO v_stored FROM {s}.session_totals t
+          WHERE t.namespace = v_namespace AND t.kind = p_kind[i];
+        v_at := array_position(v_names, v_namespace || ' ' || p_kind[i]);
         v_stored := v_stored + coalesce(v_counts[v_at], 0) - v_over;
-        IF v_stored >= r.total THEN
+        IF v_stored >= p_total[i] THEN
           -- Expired rows do not count. One that expired a moment ago may be
           -- about to live on, by a touch that was in time and commits later:
           -- then it is locked and counts.
-          SELECT v_stored - count(*) INTO v_stored FROM sessions t
-            WHERE t.namespace = r.namespace AND t.kind = r.kind AND t.expires_at <= v_now
+          SELECT v_stored - count(*) INTO v_stored FROM {s}.sessions t
+            WHERE t.namespace = v_namespace AND t.kind = p_kind[i] AND t.expires_at <= v_now
               AND least(t.idle_deadline, t.absolute_deadline) <= v_now - interval '1 minute';
-          SELECT v_stored - count(*) INTO v_stored FROM (SELECT FROM sessions t
-            WHERE t.namespace = r.namespace AND t.kind = r.kind AND t.expires_at <= v_now
+          SELECT v_stored - count(*) INTO v_stored FROM (SELECT FROM {s}.sessions t
+            WHERE t.namespace = v_namespace AND t.kind = p_kind[i] AND t.expires_at <= v_now
               AND least(t.idle_deadline, t.absolute_deadline) <= v_now
               AND least(t.idle_deadline, t.absolute_deadline) > v_now - interval '1 minute'
             FOR SHARE SKIP LOCKED) AS x;
         END IF;
-        IF v_stored >= r.total THEN
+        IF v_stored >= p_total[i] THEN
           o_code := 6; v_over := 0;
         END IF;
       END IF;
 
       IF o_code = 0 THEN
-        INSERT INTO sessions VALUES (s.namespace, s.id, s.kind, s.user_id, r.data::jsonb, r.opaque,
+        INSERT INTO {s}.sessions VALUES (s.namespace, s.id, s.kind, s.user_id, p_data[i]::jsonb, p_opaque[i],
           s.created_at, s.last_accessed, s.idle_deadline, s.absolute_deadline, s.expires_at,
-          s.version, s.revision, s.epoch, s.owner, r.secret, s.previous_hash, s.previous_until, r.op_id,
-          r.address::inet, r.agent, r.protocol, r.capabilities, r.user_size, r.meta_size, r.data_size)
+          s.version, s.revision, s.epoch, s.owner, p_secret[i], s.previous_hash, s.previous_until, p_op_id[i],
+          p_address[i]::inet, p_agent[i], p_protocol[i], p_capabilities[i], p_user_size[i], p_meta_size[i], p_data_size[i])
           ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
           o_code := 2; v_over := 0; -- somebody was quicker
-        ELSIF EXISTS (SELECT FROM session_ends t WHERE t.namespace = r.namespace AND t.id = r.id AND t.forget_at > v_now) THEN
+        ELSIF EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now) THEN
           -- The record was ended while the insert waited for that.
-          DELETE FROM sessions t WHERE t.namespace = r.namespace AND t.id = r.id;
+          DELETE FROM {s}.sessions t WHERE t.namespace = v_namespace AND t.id = v_id;
           o_code := 2; v_over := 0;
         ELSE
           v_delta := 1;
-          v_line := coatcheck_line('c', s.namespace, s.id, s.kind, s.version, s.revision, '', '');
+          v_line := {s}.coatcheck_line('c', s.namespace, s.id, s.kind, s.version, s.revision, '', '');
         END IF;
       END IF;
 
     ELSE -- all others need a record
-      SELECT * INTO s FROM session_heads t WHERE t.namespace = r.namespace AND t.id = r.id FOR UPDATE;
+      SELECT * INTO s FROM {s}.session_heads t WHERE t.namespace = v_namespace AND t.id = v_id FOR UPDATE;
       v_found := FOUND;
-      v_now := coatcheck_now();
+      v_now := {s}.coatcheck_now();
       IF NOT v_found THEN
         o_code := 1;
       ELSIF least(s.idle_deadline, s.absolute_deadline) <= v_now THEN
         o_code := 1;
-      ELSIF r.op = 3 AND s.user_size + coalesce(r.meta_size, s.meta_size) + coalesce(r.data_size, s.data_size) > 262144 THEN
+      ELSIF v_op = 3 AND s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size) > 262144 THEN
         o_code := 7;
-        o_size := s.user_size + coalesce(r.meta_size, s.meta_size) + coalesce(r.data_size, s.data_size);
-      ELSIF r.epoch <> s.epoch AND (r.epoch <> 0 OR r.op = 6) THEN
+        o_size := s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size);
+      ELSIF p_epoch[i] <> s.epoch AND (p_epoch[i] <> 0 OR v_op = 6) THEN
         o_code := 4;
-      ELSIF r.op = 3 AND r.version <> s.version THEN
+      ELSIF v_op = 3 AND p_version[i] <> s.version THEN
         o_code := 3;
       ELSE
         s.revision := s.revision + 1;
-        IF r.op = 3 THEN -- update
+        IF v_op = 3 THEN -- update
           -- Versions are unsigned in Go.
           s.version := CASE WHEN s.version = 9223372036854775807 THEN -9223372036854775808 ELSE s.version + 1 END;
-          IF r.rotate THEN
-            IF r.grace > 0 THEN
-              s.previous_hash := s.secret_hash; s.previous_until := v_now + r.grace * c_ms;
+          IF p_rotate[i] THEN
+            IF p_grace[i] > 0 THEN
+              s.previous_hash := s.secret_hash; s.previous_until := v_now + p_grace[i] * c_ms;
             ELSE
               s.previous_hash := NULL; s.previous_until := NULL;
             END IF;
-            s.secret_hash := r.secret;
+            s.secret_hash := p_secret[i];
           END IF;
-          IF r.data IS NOT NULL AND r.rotate IS NOT TRUE AND r.meta IS NOT TRUE THEN
-            UPDATE sessions t SET version = s.version, revision = s.revision, last_op = r.op_id,
-              data = r.data::jsonb, opaque = r.opaque, data_size = r.data_size
-              WHERE t.namespace = r.namespace AND t.id = r.id;
+          IF p_data[i] IS NOT NULL AND p_rotate[i] IS NOT TRUE AND p_meta[i] IS NOT TRUE THEN
+            UPDATE {s}.sessions t SET version = s.version, revision = s.revision, last_op = p_op_id[i],
+              data = p_data[i]::jsonb, opaque = p_opaque[i], data_size = p_data_size[i]
+              WHERE t.namespace = v_namespace AND t.id = v_id;
           ELSE
-            UPDATE sessions t SET version = s.version, revision = s.revision, last_op = r.op_id,
-              data = coalesce(r.data::jsonb, t.data),
-              opaque = CASE WHEN r.data IS NULL THEN t.opaque ELSE r.opaque END,
-              data_size = coalesce(r.data_size, t.data_size),
-              ip_address = CASE WHEN r.meta THEN r.address::inet ELSE t.ip_address END,
-              user_agent = coalesce(r.agent, t.user_agent),
-              protocol_version = coalesce(r.protocol, t.protocol_version),
-              capabilities = CASE WHEN r.meta THEN r.capabilities ELSE t.capabilities END,
-              meta_size = coalesce(r.meta_size, t.meta_size),
+            UPDATE {s}.sessions t SET version = s.version, revision = s.revision, last_op = p_op_id[i],
+              data = coalesce(p_data[i]::jsonb, t.data),
+              opaque = CASE WHEN p_data[i] IS NULL THEN t.opaque ELSE p_opaque[i] END,
+              data_size = coalesce(p_data_size[i], t.data_size),
+              ip_address = CASE WHEN p_meta[i] THEN p_address[i]::inet ELSE t.ip_address END,
+              user_agent = coalesce(p_agent[i], t.user_agent),
+              protocol_version = coalesce(p_protocol[i], t.protocol_version),
+              capabilities = CASE WHEN p_meta[i] THEN p_capabilities[i] ELSE t.capabilities END,
+              meta_size = coalesce(p_meta_size[i], t.meta_size),
               secret_hash = s.secret_hash, previous_hash = s.previous_hash, previous_until = s.previous_until
-              WHERE t.namespace = r.namespace AND t.id = r.id;
+              WHERE t.namespace = v_namespace AND t.id = v_id;
           END IF;
-          v_line := coatcheck_line('u', s.namespace, s.id, s.kind, s.version, s.revision, '', '');
-        ELSIF r.op = 4 THEN -- touch
+          v_line := concat_ws(' ', 'u', s.namespace, s.id, s.kind, s.version, s.revision, E' \n');
+        ELSIF v_op = 4 THEN -- touch
           s.last_accessed := greatest(s.last_accessed, v_now);
-          s.idle_deadline := greatest(s.idle_deadline, least(v_now + r.idle * c_ms, s.absolute_deadline));
+          s.idle_deadline := greatest(s.idle_deadline, least(v_now + p_idle[i] * c_ms, s.absolute_deadline));
           -- Nothing that is indexed: the update stays within its page.
-          UPDATE sessions t SET last_accessed = s.last_accessed, idle_deadline = s.idle_deadline, revision = s.revision
-            WHERE t.namespace = r.namespace AND t.id = r.id;
-        ELSIF r.op = 5 THEN -- extend
+          UPDATE {s}.sessions t SET last_accessed = s.last_accessed, idle_deadline = s.idle_deadline, revision = s.revision
+            WHERE t.namespace = v_namespace AND t.id = v_id;
+        ELSIF v_op = 5 THEN -- extend
           s.last_accessed := greatest(s.last_accessed, v_now);
-          s.absolute_deadline := least(v_now + r.idle * c_ms, s.created_at + r.life * c_ms);
+          s.absolute_deadline := least(v_now + p_idle[i] * c_ms, s.created_at + p_life[i] * c_ms);
           s.idle_deadline := s.absolute_deadline;
-          UPDATE sessions t SET last_accessed = s.last_accessed, idle_deadline = s.idle_deadline,
+          UPDATE {s}.sessions t SET last_accessed = s.last_accessed, idle_deadline = s.idle_deadline,
             absolute_deadline = s.absolute_deadline, expires_at = s.absolute_deadline, revision = s.revision
-            WHERE t.namespace = r.namespace AND t.id = r.id;
-          v_line := coatcheck_line('u', s.namespace, s.id, s.kind, s.version, s.revision, '', '');
-        ELSIF r.op = 6 THEN -- set owner
-          s.owner := r.owner; s.epoch := s.epoch + 1;
-          UPDATE sessions t SET owner = s.owner, epoch = s.epoch, revision = s.revision
-            WHERE t.namespace = r.namespace AND t.id = r.id;
-          v_line := coatcheck_line('u', s.namespace, s.id, s.kind, s.version, s.revision, '', '');
+            WHERE t.namespace = v_namespace AND t.id = v_id;
+          v_line := concat_ws(' ', 'u', s.namespace, s.id, s.kind, s.version, s.revision, E' \n');
+        ELSIF v_op = 6 THEN -- set owner
+          s.owner := p_owner[i]; s.epoch := s.epoch + 1;
+          UPDATE {s}.sessions t SET owner = s.owner, epoch = s.epoch, revision = s.revision
+            WHERE t.namespace = v_namespace AND t.id = v_id;
+          v_line := concat_ws(' ', 'u', s.namespace, s.id, s.kind, s.version, s.revision, E' \n');
         ELSE -- delete
           v_delta := -1;
-          PERFORM coatcheck_end(s, v_now, r.reason, r.ended_by, r.op_id, v_now);
-          v_line := coatcheck_line('d', s.namespace, s.id, s.kind, s.version, s.revision, r.reason, r.ended_by);
+          PERFORM {s}.coatcheck_end(s, v_now, p_reason[i], p_by[i], p_op_id[i], v_now);
+          v_line := {s}.coatcheck_line('d', s.namespace, s.id, s.kind, s.version, s.revision, p_reason[i], p_by[i]);
         END IF;
       END IF;
     END IF;
@@ -282,7 +276,7 @@ BEGIN
       o_idle := s.idle_deadline; o_absolute := s.absolute_deadline;
     END IF;
     RETURN NEXT;
-    IF o_code = 1 AND r.op > 2 THEN
+    IF o_code = 1 AND v_op > 2 THEN
       IF v_found THEN -- expired, and not swept yet
         o_what := 2; o_kind := s.kind; o_user := s.user_id; o_version := s.version;
         o_created := s.created_at; o_accessed := s.last_accessed;
@@ -291,7 +285,7 @@ BEGIN
         o_by := ''; o_op := NULL;
         RETURN NEXT;
       ELSE
-        SELECT * INTO e FROM session_ends t WHERE t.namespace = r.namespace AND t.id = r.id AND t.forget_at > v_now;
+        SELECT * INTO e FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now;
         IF FOUND THEN
           o_what := 2; o_kind := e.kind; o_user := e.user_id; o_version := e.version;
           o_created := e.created_at; o_accessed := e.last_accessed;
@@ -299,19 +293,19 @@ BEGIN
           RETURN NEXT;
         END IF;
       END IF;
-    ELSIF r.op = 7 AND o_code = 0 THEN
-      o_what := 1; o_at := v_now; o_reason := r.reason; o_by := r.ended_by; o_op := r.op_id;
+    ELSIF v_op = 7 AND o_code = 0 THEN
+      o_what := 1; o_at := v_now; o_reason := p_reason[i]; o_by := p_by[i]; o_op := p_op_id[i];
       RETURN NEXT;
     END IF;
-    FOR i IN 1 .. v_over LOOP
-      v := v_victims[i];
-      PERFORM coatcheck_end(v, v_now, 'evicted', r.ended_by, r.op_id, v_now);
+    FOR k IN 1 .. v_over LOOP
+      v := v_victims[k];
+      PERFORM {s}.coatcheck_end(v, v_now, 'evicted', p_by[i], p_op_id[i], v_now);
       v_delta := v_delta - 1;
       o_what := 1; o_id := v.id; o_kind := v.kind; o_user := v.user_id; o_version := v.version;
       o_created := v.created_at; o_accessed := v.last_accessed;
-      o_at := v_now; o_reason := 'evicted'; o_by := r.ended_by; o_op := r.op_id;
+      o_at := v_now; o_reason := 'evicted'; o_by := p_by[i]; o_op := p_op_id[i];
       RETURN NEXT;
-      v_line := coatcheck_line('d', v.namespace, v.id, v.kind, v.version, v.revision + 1, 'evicted', r.ended_by) || v_line;
+      v_line := {s}.coatcheck_line('d', v.namespace, v.id, v.kind, v.version, v.revision + 1, 'evicted', p_by[i]) || v_line;
     END LOOP;
 
     IF v_line IS NOT NULL THEN
@@ -326,8 +320,8 @@ BEGIN
       END IF;
       v_note := v_note || v_line;
     END IF;
-    IF r.op IN (1, 2, 7) AND (v_delta <> 0) THEN
-      v_line := r.namespace || ' ' || coalesce(r.kind, s.kind);
+    IF v_op IN (1, 2, 7) AND (v_delta <> 0) THEN
+      v_line := v_namespace || ' ' || coalesce(p_kind[i], s.kind);
       v_at := array_position(v_names, v_line);
       IF v_at IS NULL THEN
         v_names := v_names || v_line; v_counts := v_counts || v_delta::bigint;
@@ -341,7 +335,7 @@ BEGIN
     PERFORM pg_notify(p_channel, v_note);
   END IF;
   FOR r IN SELECT * FROM unnest(v_names, v_counts) AS u (name, n) WHERE n <> 0 ORDER BY name LOOP
-    PERFORM coatcheck_count(split_part(r.name, ' ', 1), split_part(r.name, ' ', 2), r.n);
+    PERFORM {s}.coatcheck_count(split_part(r.name, ' ', 1), split_part(r.name, ' ', 2), r.n);
   END LOOP;
 END
 $$;
