@@ -4,7 +4,7 @@
 # other processes, where it sees nothing.
 RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench)
 
-.PHONY: build test check race deps clean
+.PHONY: build test check race bench deps clean
 
 build:
 	go build -o bin/coatcheck ./cmd/coatcheck
@@ -22,6 +22,10 @@ check:
 
 race:
 	go run ./internal/testkit/report -race $(RACE)
+
+# Paired with what a user would take instead; prints ratios.
+bench:
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/...
 
 clean:
 	rm -rf bin e2e/clients/node_modules

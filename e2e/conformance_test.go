@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -11,6 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/sample/everything"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
@@ -54,20 +59,20 @@ func expectedToFail(scenario string) (why string, ok bool) {
 	return "", false
 }
 
-// TestConformance scores a server behind mcp/gosdk, both eras on one endpoint,
-// and beside it the same server behind the SDK's own handler: stateful for
-// 2025-11-25, stateless for 2026-07-28. No scenario may score worse, nor the
-// whole worse than what the SDK's own everything-server was seen to score.
+// TestConformance scores the binary, both eras on one endpoint, and beside it
+// the same MCP server behind the SDK's own handler: stateful for 2025-11-25,
+// stateless for 2026-07-28. No scenario may score worse, nor the whole worse
+// than what the SDK's own everything-server was seen to score.
 func TestConformance(t *testing.T) {
-	url := serveEverything(t)
+	s := serve(t, t.TempDir(), "--sample=conformance")
 	for _, c := range []struct {
 		revision  string
 		stateless bool
 		least     int
 	}{{"2025-11-25", false, 82}, {"2026-07-28", true, 165}} {
 		t.Run(c.revision, func(t *testing.T) {
-			ours, output := conformance(t, "--url", url, "--requirements", c.revision)
-			sdk, _ := conformance(t, "--url", serveEverythingBySDK(t, c.stateless), "--requirements", c.revision)
+			ours, output := conformance(t, "--url", s.url, "--requirements", c.revision)
+			sdk, _ := conformance(t, "--url", serveBySDK(t, c.stateless), "--requirements", c.revision)
 			passed := 0
 			for scenario, theirs := range sdk {
 				s := ours[scenario]
@@ -89,27 +94,44 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceOfServe runs what does not need the suite's own tools against
-// the binary.
-func TestConformanceOfServe(t *testing.T) {
+// serveBySDK serves the conformance sample through the SDK's own handler, which
+// has to be told the era.
+func serveBySDK(t *testing.T, stateless bool) string {
+	t.Helper()
+	server, err := everything.New("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
+		&mcp.StreamableHTTPOptions{Stateless: stateless}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}
+
+// TestConformanceOfTheShop looks at the scenarios that need none of the suite's
+// own tools.
+func TestConformanceOfTheShop(t *testing.T) {
 	s := serve(t, t.TempDir())
 	for revision, scenarios := range map[string][]string{
 		"2025-11-25": {
-			"server-initialize", "server-session-lifecycle", "ping", "logging-set-level", "tools-list", "dns-rebinding-protection",
+			"server-initialize", "server-session-lifecycle", "ping", "logging-set-level", "tools-list", "resources-list",
+			"dns-rebinding-protection",
 		},
-		"2026-07-28": {"tools-list", "dns-rebinding-protection", "caching", "http-header-validation", "sep-2164-resource-not-found"},
+		"2026-07-28": {"tools-list", "resources-list", "dns-rebinding-protection", "caching", "http-header-validation", "sep-2164-resource-not-found"},
 	} {
-		for _, scenario := range scenarios {
-			t.Run(revision+"/"+scenario, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				defer cancel()
-				suite := filepath.Join(testkit.Clients(t), "node_modules", "@modelcontextprotocol", "conformance", "dist", "index.js")
-				cmd := exec.CommandContext(ctx, testkit.Node(t), suite, "server", "--url", s.url, "--scenario", scenario, "--spec-version", revision)
-				cmd.Dir = t.TempDir()
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Errorf("%v\n%s", err, out)
+		t.Run(revision, func(t *testing.T) {
+			scores, output := conformance(t, "--url", s.url, "--requirements", revision)
+			for _, scenario := range scenarios {
+				if s := scores[scenario]; s.failed > 0 || s.passed == 0 {
+					t.Errorf("%s: %d passed, %d failed", scenario, s.passed, s.failed)
 				}
-			})
-		}
+			}
+			if t.Failed() {
+				t.Log(output)
+			}
+		})
 	}
 }

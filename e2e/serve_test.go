@@ -214,35 +214,6 @@ func TestMemoryStoreServesAndForgets(t *testing.T) {
 	}
 }
 
-func TestPolicyFlagsApply(t *testing.T) {
-	s, store := serveTokens(t, "--max-sessions-per-user=1", "--session-duration=10h", "--idle-timeout=3h", "--id-bytes=16")
-	first := open(t, s.url, annToken)
-	second := open(t, s.url, annToken)
-	if r := ping(t, s.url, first, annToken); r.status != http.StatusNotFound {
-		t.Errorf("the first session of a user who may have one: %d, want 404", r.status)
-	}
-	if _, secret, _ := strings.Cut(second, "."); len(secret) != 22 {
-		t.Errorf("a secret of %d characters, want 22 for 16 bytes", len(secret))
-	}
-	o := objects(t, "sessions", "list", store)[0]
-	created, err1 := time.Parse(time.RFC3339, o["created_at"].(string))
-	expires, err2 := time.Parse(time.RFC3339, o["expires_at"].(string))
-	if left := expires.Sub(created); err1 != nil || err2 != nil || left < 3*time.Hour || left > 3*time.Hour+10*time.Minute {
-		t.Errorf("expires %v after its creation (%v, %v), want three hours and the touch interval", left, err1, err2)
-	}
-	ref, _, _ := strings.Cut(first, ".")
-	if e := objects(t, "sessions", "explain", ref, store)[0]; e["reason"] != "evicted" {
-		t.Errorf("explained %v", e)
-	}
-
-	refusing, _ := serveTokens(t, "--max-sessions-per-user=1", "--on-limit=refuse")
-	open(t, refusing.url, annToken)
-	r := send(t, http.MethodPost, refusing.url, initialize, map[string]string{"Authorization": "Bearer " + annToken})
-	if r.status != http.StatusServiceUnavailable && r.status != http.StatusTooManyRequests {
-		t.Errorf("one session too many: %d %s", r.status, r.body)
-	}
-}
-
 func TestForeignHostsAndOriginsAreRefused(t *testing.T) {
 	s := serve(t, t.TempDir(), "--allowed-origin=https://app.example", "--allowed-host=mcp.example")
 	for origin, want := range map[string]int{"https://app.example": 200, "https://evil.example": 403, "null": 403} {

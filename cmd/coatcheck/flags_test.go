@@ -83,6 +83,7 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --max-sessions-per-user=many", "--max-sessions-per-user"},
 		{"serve --max-sessions=-1", "--max-sessions: write"},
 		{"serve --on-limit=panic", `must be one of "evict","refuse"`},
+		{"serve --sample=bazaar", `must be one of "shop","conformance"`},
 		{"serve --id-bytes=8", "use 16 to 64"},
 		{"serve --id-bytes=65", "use 16 to 64"},
 		{"serve --trusted-proxy=10.0.0.0/99", "write an address"},

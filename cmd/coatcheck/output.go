@@ -6,9 +6,11 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -96,11 +98,11 @@ func printable(s string) string {
 	if s == "" {
 		return "-"
 	}
-	quoted := fmt.Sprintf("%+q", s)
-	if quoted == `"`+s+`"` || fmt.Sprintf("%q", s) == `"`+s+`"` {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) }
+	if utf8.ValidString(s) && strings.IndexFunc(s, odd) < 0 {
 		return s
 	}
-	return quoted
+	return strconv.Quote(s)
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }

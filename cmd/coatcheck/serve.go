@@ -21,6 +21,8 @@ type serveCmd struct {
 
 	storeFlags `embed:""`
 
+	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
+
 	Auth           authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
 	AdminTokenFile string   `placeholder:"FILE" help:"Holds the bearer token for /metrics; needed if --admin-listen is not loopback."`
 

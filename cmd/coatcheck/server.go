@@ -18,6 +18,7 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/internal/sample"
+	"github.com/coatcheck-mcp/coatcheck/internal/sample/everything"
 	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -41,7 +42,7 @@ type server struct {
 	metrics  *metrics
 	store    backend
 	manager  *session.Manager
-	sample   *sample.Sample
+	sample   hosted
 	handler  *gosdk.Handler
 	admin    *admin.Handler
 
@@ -92,17 +93,10 @@ func (s *server) build(set settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s.sample, err = sample.New(sample.Options{
-		Sessions: s.manager,
-		Replica:  s.replica,
-		Version:  version(),
-		Observe:  s.metrics.Observe,
-		Logger:   s.log,
-	})
-	if err != nil {
+	if s.sample, err = s.host(); err != nil {
 		return err
 	}
-	s.handler, err = gosdk.NewHandler(func(*http.Request) *mcp.Server { return s.sample.Server() }, s.manager, &gosdk.Options{
+	s.handler, err = gosdk.NewHandler(func(*http.Request) *mcp.Server { return s.sample.server }, s.manager, &gosdk.Options{
 		Events:         s.store,
 		AllowedHosts:   s.cmd.AllowedHost,
 		AllowedOrigins: s.cmd.AllowedOrigin,
@@ -119,10 +113,34 @@ func (s *server) build(set settings) (err error) {
 		endpoint = set.tokens.Middleware(endpoint)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", endpoint)
+	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
 	s.mcpHTTP = s.httpServer(mux)
 	s.adminHTTP = s.httpServer(s.admin)
 	return nil
+}
+
+// hosted is the MCP server with what it does in the background.
+type hosted struct {
+	server *mcp.Server
+	run    func(context.Context) error
+}
+
+func (s *server) host() (hosted, error) {
+	if s.cmd.Sample == "conformance" {
+		server, err := everything.New(version())
+		return hosted{server: server, run: func(context.Context) error { return nil }}, err
+	}
+	shop, err := sample.New(sample.Options{
+		Sessions: s.manager,
+		Replica:  s.replica,
+		Version:  version(),
+		Observe:  s.metrics.Observe,
+		Logger:   s.log,
+	})
+	if err != nil {
+		return hosted{}, err
+	}
+	return hosted{server: shop.Server(), run: shop.Run}, nil
 }
 
 func (s *server) httpServer(h http.Handler) *http.Server {
@@ -155,7 +173,7 @@ func (s *server) run(ctx context.Context) error {
 	work.Go(func() error { return serve(s.mcpHTTP, s.mcpListener) })
 	work.Go(func() error { return serve(s.adminHTTP, s.adminListener) })
 	work.Go(func() error { return s.manager.Run(failing) })
-	work.Go(func() error { return s.sample.Run(failing) })
+	work.Go(func() error { return s.sample.run(failing) })
 
 	select {
 	case <-ctx.Done():

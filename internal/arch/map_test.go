@@ -23,7 +23,7 @@ func rows() [][]string {
 		{"mcp/streamable"},
 		{"mcp/gosdk", "mcp/mcpgo", "mcp/handle", "mcp/requeststate", "mcp/tasks", "web"},
 		{"proxy", "admin", "internal/sample"},
-		{"cmd", "e2e", "bench", "internal/testkit", "internal/arch"},
+		{"cmd", "examples", "e2e", "bench", "internal/testkit", "internal/arch"},
 	}
 }
 
@@ -38,7 +38,7 @@ func owners() map[string][]string {
 		"github.com/maypok86/otter":              {"store/cache"},
 		"github.com/prometheus":                  {"telemetry", "cmd"},
 		"go.opentelemetry.io":                    {"telemetry", "cmd"},
-		"github.com/modelcontextprotocol/go-sdk": {"mcp/gosdk", "auth", "internal/sample", "cmd", "e2e", "bench", "mcp/handle", "mcp/requeststate", "mcp/tasks"},
+		"github.com/modelcontextprotocol/go-sdk": {"mcp/gosdk", "auth", "internal/sample", "cmd", "examples", "e2e", "bench", "mcp/handle", "mcp/requeststate", "mcp/tasks"},
 		"github.com/mark3labs/mcp-go":            {"mcp/mcpgo", "e2e", "bench"},
 		"github.com/alecthomas/kong":             {"cmd"},
 		"pgregory.net/rapid":                     {"state/statetest"},

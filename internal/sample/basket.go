@@ -2,6 +2,7 @@ package sample
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,9 +59,24 @@ type (
 		BasketID string `json:"basket_id,omitempty" jsonschema:"from create_basket; without it, the basket of this session"`
 	}
 	basket struct {
-		Items []string `json:"items" jsonschema:"what is in the basket, in the order it was put there"`
+		Items []string `json:"items"`
 	}
 )
+
+// basketSchema is written by hand, since a slice would be derived as an array
+// or null.
+var basketSchema = json.RawMessage(`{
+	"type": "object",
+	"properties": {
+		"items": {
+			"type": "array",
+			"items": {"type": "string"},
+			"description": "what is in the basket, in the order it was put there"
+		}
+	},
+	"required": ["items"],
+	"additionalProperties": false
+}`)
 
 func (s *Sample) addBasketTools(server *mcp.Server) {
 	mcp.AddTool(server, &mcp.Tool{
@@ -70,13 +86,15 @@ func (s *Sample) addBasketTools(server *mcp.Server) {
 			int(basketLifetime.Hours())/24, int(basketIdle.Hours())),
 	}, s.createBasket)
 	mcp.AddTool(server, &mcp.Tool{
-		Name:        "add_item",
-		Description: "Puts an item into a basket and returns all that is in it.",
+		Name:         "add_item",
+		Description:  "Puts an item into a basket and returns all that is in it.",
+		OutputSchema: basketSchema,
 	}, s.addItem)
 	mcp.AddTool(server, &mcp.Tool{
-		Name:        "view_basket",
-		Description: "Returns what is in a basket.",
-		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true},
+		Name:         "view_basket",
+		Description:  "Returns what is in a basket.",
+		Annotations:  &mcp.ToolAnnotations{ReadOnlyHint: true},
+		OutputSchema: basketSchema,
 	}, s.viewBasket)
 }
 

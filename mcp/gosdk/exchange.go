@@ -20,7 +20,7 @@ type exchange struct {
 	calls int
 	tag   string
 	batch bool
-	// id is what the client holds, which a successful initialize tells it.
+	// id is what a client is told if its initialize succeeds.
 	id string
 	// resume is the event id that a GET resumes from, if it does.
 	resume eventID
@@ -31,8 +31,6 @@ type exchange struct {
 	stream *stream // that the SDK opened for a POST
 	// failure is why events could not be replayed.
 	failure error
-	// failed: the initialize was answered with an error.
-	failed bool
 
 	out response
 }

@@ -83,7 +83,7 @@ func (o *response) begin(status int) {
 	h := o.w.Header()
 	if _, ok := h[streamable.HeaderSession]; ok {
 		delete(h, streamable.HeaderSession)
-		if o.x.id != "" && !o.x.failed {
+		if o.x.id != "" && o.x.live.isConfirmed() {
 			h[streamable.HeaderSession] = []string{o.x.id}
 		}
 	}

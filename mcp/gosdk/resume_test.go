@@ -1,10 +1,14 @@
 package gosdk
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,21 +191,15 @@ func TestResumingACallThatIsRunning(t *testing.T) {
 // resumes the stream of a call and is refused gives the whole session up.
 func TestCallsInFlightAtACrashFailAndTheSessionGoesOn(t *testing.T) {
 	w := newWorld(t)
-	p := w.connect()
+	primed := make(chan struct{})
+	p := w.connect(watching("slow", "event: prime", primed))
 	p.add("apple")
 	done := make(chan error, 1)
 	go func() {
 		_, err := p.try("slow", item{"x"})
 		done <- err
 	}()
-	<-w.now().tools.started
-	old := w.now().handler.live.all()[0]
-	eventually(t, "the priming event to be sent", func() bool {
-		old.mu.Lock()
-		defer old.mu.Unlock()
-		return old.posts == 1 && old.calls == 1
-	})
-	time.Sleep(4 * primeAfter) // the client cannot resume what was never sent
+	<-primed // the client cannot resume what it never heard of
 	w.kill()
 	err := <-done
 	if err == nil || !strings.Contains(err.Error(), "outcome is unknown") {
@@ -210,6 +208,49 @@ func TestCallsInFlightAtACrashFailAndTheSessionGoesOn(t *testing.T) {
 	if got := p.add("pear"); fmt.Sprint(got["items"]) != "[apple pear]" {
 		t.Errorf("basket: %v", got)
 	}
+}
+
+// watching closes seen when the client has read the text in the answer to a call
+// of the tool.
+func watching(tool, text string, seen chan struct{}) peerOption {
+	return func(_ *mcp.ClientOptions, tr *mcp.StreamableClientTransport, _ *mcp.ClientSessionOptions) {
+		tr.HTTPClient = &http.Client{Transport: &watcher{tool: tool, text: text, seen: seen}}
+	}
+}
+
+type watcher struct {
+	tool, text string
+	seen       chan struct{}
+	once       sync.Once
+}
+
+func (w *watcher) RoundTrip(r *http.Request) (*http.Response, error) {
+	var sent []byte
+	if r.Body != nil {
+		sent, _ = io.ReadAll(r.Body)
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+	}
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && bytes.Contains(sent, []byte(`"name":"`+w.tool+`"`)) {
+		res.Body = &watched{ReadCloser: res.Body, w: w}
+	}
+	return res, err
+}
+
+type watched struct {
+	io.ReadCloser
+	w    *watcher
+	read []byte
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read = append(b.read, p[:n]...)
+	if bytes.Contains(b.read, []byte(b.w.text)) {
+		b.w.once.Do(func() { close(b.w.seen) })
+	}
+	return n, err
 }
 
 func TestLongCallsAreStoredAsTheyGo(t *testing.T) {

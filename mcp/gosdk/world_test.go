@@ -313,23 +313,8 @@ func speaking(version string) peerOption {
 	}
 }
 
-// bearing authenticates as the user, for worlds with userHeader.
-func bearing(user string) peerOption {
-	return func(_ *mcp.ClientOptions, tr *mcp.StreamableClientTransport, _ *mcp.ClientSessionOptions) {
-		tr.HTTPClient = &http.Client{Transport: addHeader{user}}
-	}
-}
-
 func withoutStream(_ *mcp.ClientOptions, tr *mcp.StreamableClientTransport, _ *mcp.ClientSessionOptions) {
 	tr.DisableStandaloneSSE = true
-}
-
-type addHeader struct{ user string }
-
-func (a addHeader) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("X-User", a.user)
-	return http.DefaultTransport.RoundTrip(r)
 }
 
 // byHeader is a principal for tests: whoever the client says it is.
@@ -349,6 +334,7 @@ func (w *world) connect(options ...peerOption) *peer {
 		},
 		//lint:ignore SA1019 legacy
 		CreateMessageHandler: func(context.Context, *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
+			//lint:ignore SA1019 legacy
 			return &mcp.CreateMessageResult{Model: "test-model", Role: "assistant", Content: &mcp.TextContent{Text: "x"}}, nil
 		},
 		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {

@@ -48,12 +48,18 @@ func (c cell) step(in call, out answer, clockError time.Duration) (cell, string)
 	deadline := min(c.stamp.idle, c.stamp.absolute)
 	mayLive := c.made && !c.gone && deadline > when.from
 	mayNot := !c.made || c.gone || deadline <= when.to
+	// Once somebody was told that the record has expired it never comes back,
+	// save for what the clock's error allows.
+	absent := c
+	if c.made && clockError == 0 {
+		absent = cell{made: true, gone: true}
+	}
 	if _, ok := in.op.(state.DeleteOp); ok && out.res.Err == nil && len(out.res.Ended) == 0 {
-		return c, unless(mayNot, "delete ended nothing of a live record")
+		return absent, unless(mayNot, "delete ended nothing of a live record")
 	}
 	switch {
 	case errors.Is(out.res.Err, state.ErrNotFound):
-		return c, unless(mayNot, "a live record was not found")
+		return absent, unless(mayNot, "a live record was not found")
 	case !mayLive:
 		return c, "a record was found that does not exist"
 	case out.res.Err != nil:

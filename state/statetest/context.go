@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -14,6 +15,7 @@ func contextChecks() []check {
 	return []check{
 		{"CancelledBeforeFailsEverything", contextCancelled, 0},
 		{"OverdueBeforeFailsEverything", contextOverdue, 0},
+		{"CancelledAtAnyMomentTellsTheTruth", contextFuse, 0},
 		{"CancelledMeanwhileTellsTheTruth", contextMeanwhile, 0},
 		{"CancelledMeanwhileSpoilsNoOther", contextOthers, 0},
 		{"CancelledWhileListing", contextListing, 0},
@@ -89,29 +91,92 @@ func (e *env) readsFailWith(ctx context.Context, want error) {
 	}
 }
 
+// A fuse is a context that is cancelled when it has been looked at often
+// enough: so it ends at each of the points at which a store looks.
+type fuse struct {
+	context.Context
+	burn   context.CancelFunc
+	length atomic.Int64
+}
+
+func newFuse(ctx context.Context, length int) *fuse {
+	f := &fuse{}
+	f.Context, f.burn = context.WithCancel(ctx)
+	f.length.Store(int64(length))
+	return f
+}
+
+func (f *fuse) Err() error {
+	f.look()
+	return f.Context.Err()
+}
+
+func (f *fuse) Done() <-chan struct{} {
+	f.look()
+	return f.Context.Done()
+}
+
+func (f *fuse) look() {
+	if f.length.Add(-1) < 0 {
+		f.burn()
+	}
+}
+
+// contextFuse cancels at every moment at which the store looks at the context.
+func contextFuse(e *env) {
+	for length := range 40 {
+		f := newFuse(e.ctx, length)
+		op := e.createOp(lean)
+		e.told(op, e.store.Apply(f, op)[0].Err)
+		f.burn()
+
+		r := e.create(lean)
+		f = newFuse(e.ctx, length)
+		res := e.store.Apply(f, state.DeleteOp{Key: r.Key(), Reason: state.ReasonLogout, ID: newOpID()})[0]
+		f.burn()
+		_, err := e.store.Get(e.ctx, r.Key())
+		switch {
+		case res.Err == nil && (len(res.Ended) != 1 || err == nil && e.g.Staleness == 0):
+			e.Fatalf("a Delete that succeeded although its context was cancelled: %d ended, and Get says %v", len(res.Ended), err)
+		case res.Err != nil && !errors.Is(res.Err, state.ErrUnknownOutcome) && err != nil:
+			e.Fatalf("a Delete that failed with %v: the record is gone; the outcome was not known", res.Err)
+		}
+	}
+}
+
 // contextMeanwhile cancels writers at any moment and compares what they were
 // told with what is there: a nil error means written, the context's error
 // alone not written, and an unknown outcome can be found out by LastOp.
 func contextMeanwhile(e *env) {
-	for round := range 20 {
+	const writers, each = 6, 40
+	for round := range e.rounds(12) {
 		ctx, cancel := context.WithCancel(e.ctx)
-		const writers = 8
-		ops := make([]state.CreateOp, writers)
-		results := make([]state.Result, writers)
+		ops := make([][]state.Op, writers)
+		results := make([][]state.Result, writers)
 		var wg sync.WaitGroup
 		for i := range ops {
-			ops[i] = e.createOp(lean)
+			for range each {
+				ops[i] = append(ops[i], e.createOp(lean))
+			}
+			// One writer is shorter and cancels in the middle of what the
+			// others do.
+			mine := ops[i]
+			if i == round%writers {
+				mine = mine[:1+round]
+			}
 			wg.Go(func() {
-				results[i] = e.store.Apply(ctx, ops[i])[0]
+				results[i] = e.store.Apply(ctx, mine...)
 				if i == round%writers {
-					cancel() // in the middle of what the others do
+					cancel()
 				}
 			})
 		}
 		wg.Wait()
 		cancel()
-		for i, r := range results {
-			e.told(ops[i], r.Err)
+		for i := range ops {
+			for j, r := range results[i] {
+				e.told(ops[i][j].(state.CreateOp), r.Err)
+			}
 		}
 	}
 }

@@ -16,6 +16,7 @@ func deleteChecks() []check {
 		{"OfExpiredEndsNothing", deleteExpired, 0},
 		{"RefusesStaleEpoch", deleteFenced, 0},
 		{"LeavesATombstoneForADay", deleteTombstone, manualClock},
+		{"TombstoneStandsUntilASweep", deleteStands, manualClock},
 		{"IsForgottenBySweepAfterADay", deleteForgotten, manualClock},
 		{"AllowsOtherReasons", deleteReasons, 0},
 		{"RefusesInvalid", deleteInvalid, 0},
@@ -145,11 +146,27 @@ func deleteTombstone(e *env) {
 	}
 }
 
+// deleteStands checks that only a Sweep forgets a tombstone.
+func deleteStands(e *env) {
+	r := e.create()
+	want := e.delete(r.Key())
+	e.pass(3 * state.TombstoneTTL)
+	for range 20 {
+		e.create(lean) // however busy the store is
+	}
+	e.fails(e.createOp(at(r.Key())), state.ErrExists)
+	if d := diffEnd(e.ended(r.Key()), want); d != "" {
+		e.Fatalf("tombstone that is due and was not swept: %s", d)
+	}
+}
+
 func deleteForgotten(e *env) {
 	r := e.create()
 	e.delete(r.Key())
 	evicted := e.create(user("single"))
 	e.create(user("single"), limit(state.Limit{PerUser: 1}))
+	e.ended(r.Key())
+	e.ended(evicted.Key())
 	e.pass(state.TombstoneTTL + time.Second)
 	for _, k := range []state.Key{r.Key(), evicted.Key()} {
 		e.forgotten(k)

@@ -56,8 +56,6 @@ const (
 	kind = "session"
 	// longLife is a lifetime that no check outlives by accident.
 	longLife = 12 * time.Hour
-	// patience is how long a check waits for what has to happen.
-	patience = 30 * time.Second
 )
 
 // life is a lifetime that the check can wait out: see [env.pass].
@@ -171,6 +169,10 @@ func (e *env) createEnded(mods ...func(*state.CreateOp)) state.CreateOp {
 	e.Helper()
 	op := e.createOp(mods...)
 	e.must(op)
+	// Whatever caches has it now. It may be over already.
+	if _, err := e.store.Get(e.ctx, op.Target()); err != nil && !errors.Is(err, state.ErrNotFound) {
+		e.Fatalf("Get: %v", err)
+	}
 	e.expire(e.life())
 	return op
 }

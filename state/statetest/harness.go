@@ -28,6 +28,27 @@ type Harness struct {
 	// would have it, and registers its Close with t.Cleanup. It is used if it
 	// is set and Guarantees().Shared is true.
 	Reopen func(t testing.TB, s state.Store) state.Store
+
+	// patience and timeout shorten what is below, for the package's own tests
+	// on broken stores; zero: as below.
+	patience, timeout time.Duration
+}
+
+// within returns how long a check waits for what has to happen at once.
+func (h *Harness) within() time.Duration {
+	if h.patience > 0 {
+		return h.patience
+	}
+	return 30 * time.Second
+}
+
+// deadline returns how long a check may take. After that its context ends, so
+// that a store that hangs fails with a name instead of with the test binary.
+func (h *Harness) deadline() time.Duration {
+	if h.timeout > 0 {
+		return h.timeout
+	}
+	return 90 * time.Second
 }
 
 // Run checks the whole contract of [state.Store]. Each sentence is a sub-test,
@@ -84,6 +105,8 @@ func storeGroups() []group {
 		{"Hostile", hostileChecks()},
 		{"Context", contextChecks()},
 		{"Close", closeChecks()},
+		{"Reopen", reopenChecks()},
+		{"Guide", guideChecks()},
 	}
 }
 
@@ -117,10 +140,6 @@ func openStore(t testing.TB, h Harness) opened {
 	return o
 }
 
-// checkTimeout ends the context of a check, so that a store that hangs fails
-// with a name instead of with the whole test binary.
-const checkTimeout = 90 * time.Second
-
 // runCheck runs c on the shared store, or on one of its own if it needs that.
 func runCheck(t testing.TB, h Harness, c check, shared opened) {
 	if c.need&manualClock != 0 && h.OwnClock {
@@ -137,7 +156,7 @@ func runCheck(t testing.TB, h Harness, c check, shared opened) {
 	if c.need&exactTotal != 0 && !g.ExactTotal {
 		t.Skip("the store does not promise ExactTotal")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), checkTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), h.deadline())
 	defer cancel()
 	c.run(newEnv(ctx, t, h, o, g))
 }

@@ -42,42 +42,43 @@ type answer struct {
 // A history is what concurrent clients asked and were told.
 type history struct {
 	*env
-	keys  []state.Key
-	life  time.Duration // of records and touches
-	count int           // operations a client
-	start time.Time
-	watch storeClock
+	stores []state.Store // handles on the same records, which the clients share out
+	keys   []state.Key
+	life   time.Duration // of records and touches
+	round  int           // seeds the clients' choices
+	start  time.Time
+	watch  storeClock
 
-	hints   []atomic.Uint64 // by key: a version that was seen, for the updates
-	epochs  []atomic.Uint64
-	values  atomic.Int64
-	mu      sync.Mutex
-	ops     map[state.Ref][]porcupine.Operation // guarded by mu
-	made    map[state.Ref]bool                  // guarded by mu
-	endings map[state.Ref]int                   // guarded by mu
+	versions, epochs []atomic.Uint64 // by key: what was seen last
+	values           atomic.Int64
+	mu               sync.Mutex
+	ops              map[state.Ref][]porcupine.Operation // guarded by mu
+	made             map[state.Ref]bool                  // guarded by mu
+	endings          map[state.Ref]int                   // guarded by mu
 }
 
 const (
 	historyClients = 8
+	historyCalls   = 80 // by each client
 	historyKeys    = 20
 	historyWindow  = 5 // keys in use at a time, so that clients meet
 )
 
 // historyLive records a history in which only deletes end records.
 func historyLive(e *env) {
-	for range e.rounds(6) {
-		e.newHistory(longLife, 60).run()
+	for round := range e.rounds(8) {
+		e.newHistory(longLife, round).run()
 	}
 }
 
 // historyExpiry records a history in which records expire all the time.
 func historyExpiry(e *env) {
 	if e.clock == nil {
-		e.newHistory(e.life(), 60).run()
+		e.newHistory(e.life(), 0).run()
 		return
 	}
-	for range e.rounds(6) {
-		e.newHistory(40*time.Millisecond, 60).run()
+	for round := range e.rounds(8) {
+		e.newHistory(40*time.Millisecond, round).run()
 	}
 }
 
@@ -89,13 +90,13 @@ func (e *env) rounds(n int) int {
 	return n
 }
 
-func (e *env) newHistory(life time.Duration, count int) *history {
+func (e *env) newHistory(life time.Duration, round int) *history {
 	h := &history{
-		env: e, life: life, count: count, start: time.Now(), watch: e.readClock(),
-		hints: make([]atomic.Uint64, historyKeys), epochs: make([]atomic.Uint64, historyKeys),
+		env: e, stores: []state.Store{e.store}, life: life, round: round, start: time.Now(), watch: e.readClock(),
+		versions: make([]atomic.Uint64, historyKeys), epochs: make([]atomic.Uint64, historyKeys),
 		ops: map[state.Ref][]porcupine.Operation{}, made: map[state.Ref]bool{}, endings: map[state.Ref]int{},
 	}
-	for range h.hints {
+	for range h.versions {
 		h.keys = append(h.keys, e.key())
 	}
 	return h
@@ -167,9 +168,9 @@ func (h *history) countEndings() {
 
 // client performs random operations.
 func (h *history) client(id int) error {
-	rnd := mathrand.New(mathrand.NewPCG(uint64(id), 5))
-	for n := range h.count {
-		i := n*(len(h.keys)-historyWindow)/h.count + rnd.IntN(historyWindow)
+	rnd := mathrand.New(mathrand.NewPCG(uint64(id), uint64(h.round)))
+	for n := range historyCalls {
+		i := n*(len(h.keys)-historyWindow)/historyCalls + rnd.IntN(historyWindow)
 		if err := h.step(id, i, h.draw(rnd, i)); err != nil {
 			return err
 		}
@@ -185,19 +186,24 @@ func (h *history) client(id int) error {
 
 // draw returns an operation on key i; nil for a Get.
 func (h *history) draw(rnd *mathrand.Rand, i int) state.Op {
-	k, epoch := h.keys[i], h.epochs[i].Load()
+	k := h.keys[i]
+	// Now and then a client knows only what was before.
+	epoch, version := h.epochs[i].Load(), max(h.versions[i].Load(), 1)
+	if rnd.IntN(3) == 0 {
+		epoch, version = max(epoch, 1)-1, max(version, 2)-1
+	}
 	maybe := epoch * uint64(rnd.IntN(2))
 	life := h.life/2 + time.Duration(rnd.Int64N(int64(h.life)))
 	switch n := rnd.IntN(20); {
 	case n < 3:
 		return h.createOp(at(k), user("u"), lean, h.tagged(), func(op *state.CreateOp) { op.Idle, op.Lifetime = life, 2*life })
 	case n < 7:
-		op := state.UpdateOp{Key: k, Version: max(h.hints[i].Load(), 1), Epoch: maybe, ID: newOpID()}
+		op := state.UpdateOp{Key: k, Version: version, Epoch: maybe, ID: newOpID()}
 		op.Data = data("v", strconv.FormatInt(h.values.Add(1), 10))
 		return op
-	case n < 11:
+	case n < 10:
 		return state.TouchOp{Key: k, Idle: life, Epoch: maybe}
-	case n < 12:
+	case n < 11:
 		return state.ExtendOp{Key: k, For: life, Max: 4 * h.life, Epoch: maybe}
 	case n < 14:
 		return state.SetOwnerOp{Key: k, Epoch: epoch, Owner: strconv.Itoa(rnd.IntN(3))}
@@ -215,16 +221,17 @@ func (h *history) tagged() func(*state.CreateOp) {
 
 // step performs one operation and records it.
 func (h *history) step(client, i int, op state.Op) error {
+	store := h.stores[client%len(h.stores)]
 	in := call{op: op, key: h.keys[i], from: h.watch.earliest()}
 	var out answer
 	began := time.Since(h.start)
 	if op == nil {
-		out.rec, out.res.Err = h.store.Get(h.ctx, in.key)
+		out.rec, out.res.Err = store.Get(h.ctx, in.key)
 		out.res.Stamp = out.rec.Stamp
 		began -= h.g.Staleness // it may show what was true so long ago
 		in.from = in.from.Add(-h.g.Staleness)
 	} else {
-		out.res = h.store.Apply(h.ctx, op)[0]
+		out.res = store.Apply(h.ctx, op)[0]
 	}
 	returned := time.Since(h.start)
 	out.to = h.watch.latest()
@@ -232,7 +239,7 @@ func (h *history) step(client, i int, op state.Op) error {
 		return err
 	}
 	if out.res.Err == nil && out.res.Stamp.Version != 0 {
-		h.hints[i].Store(out.res.Stamp.Version)
+		h.versions[i].Store(out.res.Stamp.Version)
 		h.epochs[i].Store(out.res.Stamp.Epoch)
 	}
 	h.ended(out.res.Ended)
@@ -254,15 +261,15 @@ func (h *history) judge(ref state.Ref, ops []porcupine.Operation) {
 	m := porcupine.Model{
 		Init: func() any { return cell{} },
 		Step: func(s, in, out any) (bool, any) {
-			c, why := s.(cell).step(in.(call), out.(answer), h.g.ClockError)
+			c, why := s.(cell).step(in.(call), out.(answer), h.g.ClockError+h.g.Staleness)
 			return why == "", c
 		},
 	}
-	switch porcupine.CheckOperationsTimeout(m, ops, patience) {
+	switch porcupine.CheckOperationsTimeout(m, ops, h.h.within()) {
 	case porcupine.Illegal:
 		h.Fatalf("history of %v: no order of these operations explains the answers:\n%s", ref, describeHistory(ops))
 	case porcupine.Unknown:
-		h.Logf("history of %v: porcupine came to no verdict on %d operations in %v", ref, len(ops), patience)
+		h.Logf("history of %v: porcupine came to no verdict on %d operations in %v", ref, len(ops), h.h.within())
 	}
 }
 

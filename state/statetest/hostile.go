@@ -18,6 +18,7 @@ func hostileChecks() []check {
 		{"Values", hostileValues, 0},
 		{"Numbers", hostileNumbers, 0},
 		{"NUL", hostileNUL, 0},
+		{"JSONThatNotEveryBackendStores", hostileJSON, 0},
 		{"Texts", hostileTexts, 0},
 		{"LargestRecord", hostileLargest, 0},
 		{"ManyKeys", hostileManyKeys, 0},
@@ -211,8 +212,7 @@ func hostileValues(e *env) {
 		`null`, `true`, `false`, `0`, `""`, `[]`, `{}`, ` [ 1 , 2 ] `, "{\n\t\"a\": 1\n}", `{"b":1,"a":2}`, `{"a":{"b":{"c":[[],{}]}}}`,
 		`"\u0001\u001f"`, `"\\u0000"`, `"\\\\u0000"`, `"\ud83d\udd11"`, `"\u2028\u2029"`, `"</script>"`, `"\/"`, `{"":0}`,
 		`{"__proto__":{"x":1}}`, `{"$where":"1"}`, `[null,[null]]`, `"` + strings.Repeat("é", 1000) + `"`,
-		strings.Repeat("[", 900) + strings.Repeat("]", 900),
-		strings.Repeat(`{"a":`, 900) + `1` + strings.Repeat("}", 900),
+		nested(state.MaxJSONDepth), strings.Repeat(`{"a":`, state.MaxJSONDepth) + `1` + strings.Repeat("}", state.MaxJSONDepth),
 		`[` + strings.Repeat(`0,`, 20000) + `0]`,
 	}
 	for _, s := range hostileStrings() {
@@ -224,6 +224,8 @@ func hostileValues(e *env) {
 	}
 	e.keeps(values...)
 }
+
+func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
 func hostileNumbers(e *env) {
 	e.keeps(`9007199254740993`, `-9007199254740993`, `18446744073709551616`, `123456789012345678901234567890`, `-0`, `-0.0`, `1e2`, `1E+2`,
@@ -245,6 +247,15 @@ func hostileNUL(e *env) {
 	}
 	e.fails(state.UpdateOp{Key: r.Key(), Version: 1, Data: data("v", "\"\x00\"")}, state.ErrInvalid)
 	e.fails(state.UpdateOp{Key: r.Key(), Version: 1, Data: data("v", "\"\xff\"")}, state.ErrInvalid)
+}
+
+// hostileJSON checks that every store refuses the same JSON.
+func hostileJSON(e *env) {
+	r := e.create()
+	for _, v := range []string{`"\ud800"`, `"\udc00"`, `"\ud800x"`, `"\ud83d\ud83d"`, `{"\udead":1}`, nested(state.MaxJSONDepth + 1)} {
+		e.fails(e.createOp(func(op *state.CreateOp) { op.Record.Data = data("v", v) }), state.ErrInvalid)
+		e.fails(state.UpdateOp{Key: r.Key(), Version: 1, Data: data("v", v)}, state.ErrInvalid)
+	}
 }
 
 // hostileTexts puts hostile texts everywhere else.

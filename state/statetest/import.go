@@ -127,6 +127,9 @@ func importExpired(e *env) {
 		r := e.exported()
 		expire(&r)
 		e.fails(state.ImportOp{Record: r}, state.ErrNotFound)
+		taken := e.create()
+		r.Ref = taken.Ref
+		e.fails(state.ImportOp{Record: r}, state.ErrNotFound) // whatever is there
 		if ends := e.sweepAll(state.SweepOptions{Namespace: e.ns}); len(ends) != 0 {
 			e.Fatalf("Import of an expired record: left something that Sweep ended")
 		}

@@ -14,10 +14,11 @@ type model struct {
 	now  func() time.Time
 	recs map[state.Ref]*state.Record // live, or expired and not swept
 	ends map[state.Ref]*state.End    // ended, and not certainly forgotten
+	hazy map[state.Ref]bool          // ended, and perhaps forgotten by a sweep
 }
 
 func newModel(now func() time.Time) *model {
-	return &model{now: now, recs: map[state.Ref]*state.Record{}, ends: map[state.Ref]*state.End{}}
+	return &model{now: now, recs: map[state.Ref]*state.Record{}, ends: map[state.Ref]*state.End{}, hazy: map[state.Ref]bool{}}
 }
 
 // live returns the record if it exists now.
@@ -38,11 +39,17 @@ func (m *model) end(ref state.Ref) *state.End {
 	return m.ends[ref]
 }
 
-// vague reports whether the store may or may not remember the ref: its
-// tombstone is due, and when a Sweep forgets it is up to the store.
-func (m *model) vague(ref state.Ref) bool {
-	end := m.ends[ref]
-	return end != nil && !m.now().Before(end.At.Add(state.TombstoneTTL))
+// vague reports whether the store may or may not remember the ref.
+func (m *model) vague(ref state.Ref) bool { return m.hazy[ref] }
+
+// sweeping notes that a sweep may forget the tombstones that are due: which of
+// them, if they are too many for it, is up to the store.
+func (m *model) sweeping() {
+	for ref, end := range m.ends {
+		if !m.now().Before(end.At.Add(state.TombstoneTTL)) {
+			m.hazy[ref] = true
+		}
+	}
 }
 
 func (m *model) apply(op state.Op) state.Result {
@@ -220,6 +227,7 @@ func (m *model) expired(kind string) map[state.Ref]state.End {
 func (m *model) swept(end state.End) {
 	delete(m.recs, end.Key.Ref)
 	m.ends[end.Key.Ref] = &end
+	m.sweeping() // it may be due already
 }
 
 // list returns what List yields, as Get returns it.

@@ -3,6 +3,7 @@ package statetest
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -101,7 +102,7 @@ func raceUpdates(e *env) {
 }
 
 func (e *env) increment(k state.Key) error {
-	for start := time.Now(); time.Since(start) < patience; {
+	for start := time.Now(); time.Since(start) < e.h.within(); {
 		r, err := e.store.Get(e.ctx, k)
 		if err != nil {
 			return fmt.Errorf("get: %w", err)
@@ -110,12 +111,13 @@ func (e *env) increment(k state.Key) error {
 		if err != nil {
 			return fmt.Errorf("the value is no longer a number: %w", err)
 		}
+		runtime.Gosched() // so that others read it too
 		err = e.store.Apply(e.ctx, state.UpdateOp{Key: k, Version: r.Version, Data: data("n", strconv.Itoa(n+1))})[0].Err
 		if !errors.Is(err, state.ErrConflict) {
 			return err
 		}
 	}
-	return fmt.Errorf("an update still conflicts after %v", patience)
+	return fmt.Errorf("an update still conflicts after %v", e.h.within())
 }
 
 func raceDelete(e *env) {
@@ -164,7 +166,7 @@ func raceEndings(e *env) {
 		e.parallel(9, func(i int) error {
 			switch i % 3 {
 			case 0:
-				for _, k := range keys {
+				for _, k := range keys[:4] { // some are left to the others
 					r := e.store.Apply(e.ctx, state.DeleteOp{Key: k, Reason: state.ReasonLogout})[0]
 					count(r.Ended)
 					if r.Err != nil {
@@ -172,14 +174,18 @@ func raceEndings(e *env) {
 					}
 				}
 			case 1:
-				r := e.store.Apply(e.ctx, e.createOp(user("u"), lean, limit(state.Limit{PerUser: 3})))[0]
+				r := e.store.Apply(e.ctx, e.createOp(user("u"), lean, limit(state.Limit{PerUser: 9})))[0]
 				count(r.Ended)
 				expire()
 				return r.Err
 			case 2:
-				ends, err := e.store.Sweep(e.ctx, state.SweepOptions{Namespace: e.ns, Max: 5})
-				count(ends)
-				return err
+				for range 3 {
+					ends, err := e.store.Sweep(e.ctx, state.SweepOptions{Namespace: e.ns, Max: 3})
+					count(ends)
+					if err != nil {
+						return err
+					}
+				}
 			}
 			return nil
 		})
@@ -366,33 +372,46 @@ func raceFenced(e *env) {
 	}
 }
 
-// raceRevision reads a record while others write to it.
+// raceRevision reads a record while others write to it, until the readers have
+// read enough.
 func raceRevision(e *env) {
 	r := e.create(lean)
-	var done atomic.Bool
-	e.parallel(6, func(i int) error {
-		if i < 3 {
-			defer done.Store(true)
-			for n := range e.rounds(60) {
-				ops := everyOp(r.Key(), uint64(n+1))
-				err := e.store.Apply(e.ctx, ops[n%3])[0].Err
-				if err := among("write", err, state.ErrConflict); err != nil {
-					return err
-				}
-			}
-			return nil
+	const readers = 3
+	reads := e.rounds(200)
+	var reading atomic.Int64
+	reading.Store(readers)
+	var version atomic.Uint64
+	version.Store(1)
+	e.parallel(2*readers, func(i int) error {
+		if i < readers {
+			defer reading.Add(-1)
+			return e.readRising(r.Key(), reads)
 		}
-		var revision, version uint64
-		for !done.Load() {
-			got, err := e.store.Get(e.ctx, r.Key())
-			if err != nil {
-				return fmt.Errorf("get: %w", err)
+		for n := 0; reading.Load() > 0; n++ {
+			res := e.store.Apply(e.ctx, everyOp(r.Key(), version.Load())[n%3])[0]
+			if err := among("write", res.Err, state.ErrConflict); err != nil {
+				return err
 			}
-			if e.g.Staleness == 0 && (got.Revision < revision || got.Version < version) {
-				return fmt.Errorf("a reader saw revision %d and version %d after %d and %d", got.Revision, got.Version, revision, version)
+			if res.Err == nil {
+				version.Store(res.Stamp.Version)
 			}
-			revision, version = got.Revision, got.Version
 		}
 		return nil
 	})
+}
+
+// readRising reads a record n times and fails when it seems to become older.
+func (e *env) readRising(k state.Key, n int) error {
+	var revision, version uint64
+	for range n {
+		got, err := e.store.Get(e.ctx, k)
+		if err != nil {
+			return fmt.Errorf("get: %w", err)
+		}
+		if e.g.Staleness == 0 && (got.Revision < revision || got.Version < version) {
+			return fmt.Errorf("a reader saw revision %d and version %d after %d and %d", got.Revision, got.Version, revision, version)
+		}
+		revision, version = got.Revision, got.Version
+	}
+	return nil
 }

@@ -43,3 +43,9 @@ func TestRunOnMemory(t *testing.T) { Run(t, Harness{Open: openMemory}) }
 func TestRunOnMemoryWithItsOwnClock(t *testing.T) {
 	Run(t, Harness{Open: openMemory, OwnClock: true})
 }
+
+func TestRunEventsOnMemory(t *testing.T) { RunEvents(t, Harness{Open: openMemory}) }
+
+func TestRunEventsOnMemoryWithItsOwnClock(t *testing.T) {
+	RunEvents(t, Harness{Open: openMemory, OwnClock: true})
+}

@@ -30,7 +30,7 @@ func (e *env) pass(d time.Duration) {
 		if err != nil {
 			e.Fatalf("Get of a probe: %v", err)
 		}
-		if time.Since(start) > d+e.g.Staleness+patience {
+		if time.Since(start) > d+e.g.Staleness+e.h.within() {
 			e.Fatalf("a record with a lifetime of %v is still there after %v", probe.Idle, time.Since(start))
 		}
 	}

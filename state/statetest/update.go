@@ -252,6 +252,15 @@ func updateOrder(e *env) {
 	e.fails(bad, state.ErrNotFound)
 	bad.Data = data("v", bigString(state.MaxRecordBytes+1))
 	e.fails(bad, state.ErrTooLarge)
+	// The size of the record that would be is judged last.
+	bad.Data = data("v", bigString(state.MaxRecordBytes))
+	e.fails(bad, state.ErrNotFound)
+	bad.Key = r.Key()
+	e.fails(bad, state.ErrFenced)
+	bad.Epoch = 1
+	e.fails(bad, state.ErrConflict)
+	bad.Version = 1
+	e.fails(bad, state.ErrTooLarge)
 	e.delete(r.Key())
 	bad.Key, bad.Data = r.Key(), data("v", `1`)
 	e.fails(bad, state.ErrNotFound)

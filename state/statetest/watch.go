@@ -60,7 +60,7 @@ func (e *env) watchWith(o state.WatchOptions) *watcher {
 
 // next returns the next change that is no Beat.
 func (w *watcher) next() (state.Change, error) {
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(w.e.h.within())
 	defer timeout.Stop()
 	for {
 		select {
@@ -72,7 +72,7 @@ func (w *watcher) next() (state.Change, error) {
 				return c, nil
 			}
 		case <-timeout.C:
-			return state.Change{}, fmt.Errorf("watch: neither a change nor a gap within %v of an acknowledged write", patience)
+			return state.Change{}, fmt.Errorf("watch: neither a change nor a gap within %v of an acknowledged write", w.e.h.within())
 		}
 	}
 }
@@ -399,7 +399,7 @@ func watchBeatsDefault(e *env) {
 
 func (w *watcher) beats(n int) {
 	w.e.Helper()
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(w.e.h.within())
 	defer timeout.Stop()
 	for seen := 0; seen < n; {
 		select {
@@ -413,7 +413,7 @@ func (w *watcher) beats(n int) {
 				w.e.Fatalf("Watch of a namespace in which nothing happens: got %v", describeChange(c))
 			}
 		case <-timeout.C:
-			w.e.Fatalf("Watch: got %d beats in %v, want one every interval", seen, patience)
+			w.e.Fatalf("Watch: got %d beats in %v, want one every interval", seen, w.e.h.within())
 		}
 	}
 }
@@ -421,7 +421,7 @@ func (w *watcher) beats(n int) {
 // closed ends the check unless the channel is closed in time.
 func (w *watcher) closed(why string) {
 	w.e.Helper()
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(w.e.h.within())
 	defer timeout.Stop()
 	for {
 		select {
@@ -430,7 +430,7 @@ func (w *watcher) closed(why string) {
 				return
 			}
 		case <-timeout.C:
-			w.e.Fatalf("Watch: the channel is still open %v after %s", patience, why)
+			w.e.Fatalf("Watch: the channel is still open %v after %s", w.e.h.within(), why)
 		}
 	}
 }

@@ -15,3 +15,5 @@ func harness() statetest.Harness {
 }
 
 func TestStoreKeepsTheContract(t *testing.T) { statetest.Run(t, harness()) }
+
+func TestEventsKeepTheContract(t *testing.T) { statetest.RunEvents(t, harness()) }

@@ -47,9 +47,6 @@ func (c *change) report() (state.Change, bool) {
 	return r, true
 }
 
-// ends reports whether the record is gone.
-func (c *change) ends() bool { return c.typ == changeDeleted || c.typ == changeExpired }
-
 const (
 	selectPosition = "SELECT max(pos) FROM changes"
 	selectChanges  = `SELECT pos, type, namespace, ref, kind, version, revision, reason, by

@@ -73,7 +73,7 @@ func (t *tx) taken(key state.Key) (bool, error) {
 	if err != nil || found {
 		return found, err
 	}
-	end, err := t.tombstone(key, t.now)
+	end, err := t.tombstone(key)
 	return end != nil, err
 }
 

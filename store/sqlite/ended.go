@@ -24,9 +24,9 @@ func scanEnd(r row, key state.Key) (state.End, error) {
 }
 
 // tombstone returns what is remembered of the end of key; nil for nothing.
-func (c *conn) tombstone(key state.Key, now time.Time) (*state.End, error) {
+func (c *conn) tombstone(key state.Key) (*state.End, error) {
 	var end *state.End
-	_, err := c.query(selectEnd).key(key).time(now).one(func(r row) error {
+	_, err := c.query(selectEnd).key(key).one(func(r row) error {
 		e, err := scanEnd(r, key)
 		end = &e
 		return err
@@ -39,12 +39,12 @@ func (c *conn) tombstone(key state.Key, now time.Time) (*state.End, error) {
 
 // notFound returns the error for a key under which nothing lives: found is the
 // expired record that is there, or nil.
-func (c *conn) notFound(key state.Key, found *stored, now time.Time) error {
+func (c *conn) notFound(key state.Key, found *stored) error {
 	if found != nil {
 		end := found.expiry()
 		return &state.NotFoundError{End: &end}
 	}
-	end, err := c.tombstone(key, now)
+	end, err := c.tombstone(key)
 	if err != nil {
 		return err
 	}

@@ -183,8 +183,8 @@ func (s *Store) readStream(ctx context.Context, key state.Key, name string, f fu
 			if err != nil {
 				return err
 			}
-			if now := s.clock.now(); r == nil || r.Expired(now) {
-				return c.notFound(key, r, now)
+			if r == nil || r.Expired(s.clock.now()) {
+				return c.notFound(key, r)
 			}
 			st, err := c.stream(r.id, name)
 			if err != nil {

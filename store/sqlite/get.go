@@ -61,26 +61,53 @@ func (s *Store) load(ctx context.Context, key state.Key) (state.Record, error) {
 // presented now.
 func (s *Store) loadInto(ctx context.Context, key state.Key, raw *state.Record) (state.Record, error) {
 	var now time.Time
-	err := s.readers.read(ctx, func(c *conn) error {
-		found, err := c.record(key)
+	var found *stored
+	read := func(c *conn) error {
+		var err error
+		found, err = c.record(key)
 		now = s.clock.now()
 		if err != nil {
 			return err
 		}
 		if found == nil || found.Expired(now) {
-			return c.notFound(key, found, now)
+			return c.notFound(key, found)
 		}
 		*raw = found.Record
 		return nil
-	})
+	}
+	err := s.readers.read(ctx, read)
+	if found != nil && found.Expired(now) && now.Sub(found.Expires()) < longestWrite {
+		err = s.readAfterWrites(ctx, read)
+	}
 	if err != nil {
 		return state.Record{}, s.getFailure(ctx, err)
 	}
 	return present(*raw, now), nil
 }
 
+// longestWrite bounds how long a transaction may be on its way.
+const longestWrite = time.Minute
+
+// readAfterWrites runs f when all writes that were on their way have arrived. A
+// record that has just expired may have been touched in time by one of them:
+// who is told now that it is gone must not find it again.
+func (s *Store) readAfterWrites(ctx context.Context, f func(*conn) error) error {
+	var result error
+	job := newJob(func(t *tx) error {
+		result = f(t.conn)
+		return nil // it wrote nothing, so nothing has to be rolled back
+	})
+	if err := s.writer.submit(ctx, job); err != nil {
+		return context.Cause(ctx) // nothing else makes submit give up, and a read has no unknown outcome
+	}
+	if job.err != nil {
+		return job.err
+	}
+	return result
+}
+
 func (s *Store) getFailure(ctx context.Context, err error) error {
-	if errors.Is(err, state.ErrNotFound) {
+	if errors.Is(err, state.ErrNotFound) || errors.Is(err, state.ErrUnavailable) || errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
 	return s.readFailure(ctx, "get record", err)
@@ -90,7 +117,7 @@ const (
 	selectRecord = "SELECT " + recordColumns + " FROM records WHERE namespace = ? AND ref = ?"
 	selectHead   = "SELECT " + headColumns + " FROM records WHERE namespace = ? AND ref = ?"
 	selectStamp  = "SELECT " + stampColumns + " FROM records WHERE namespace = ? AND ref = ?"
-	selectEnd    = "SELECT " + endColumns + " FROM ended WHERE namespace = ? AND ref = ? AND forget_at > ?"
+	selectEnd    = "SELECT " + endColumns + " FROM ended WHERE namespace = ? AND ref = ?"
 )
 
 // record returns what is stored under key, live or expired; nil if nothing is.

@@ -67,12 +67,12 @@ func (h *hub) add(ctx context.Context, w *watcher) error {
 		return err
 	}
 	h.mu.Lock()
-	h.watchers[w] = struct{}{}
-	h.mu.Unlock()
 	w.detach = context.AfterFunc(ctx, func() {
 		w.cancelled.Store(true)
 		h.alert()
 	})
+	h.watchers[w] = struct{}{}
+	h.mu.Unlock()
 	h.alert()
 	return nil
 }

@@ -41,7 +41,7 @@ func (t *tx) missing(key state.Key, found *stored) (state.Result, error) {
 
 // missingError is missing for what has no Result.
 func (t *tx) missingError(key state.Key, found *stored) (refusal, err error) {
-	err = t.notFound(key, found, t.now)
+	err = t.notFound(key, found)
 	if errors.Is(err, state.ErrNotFound) {
 		return err, nil
 	}

@@ -182,7 +182,7 @@ func (s *Store) Guarantees() state.Guarantees {
 		ExactTotal: true,
 	}
 	if s.opts.Clock != nil {
-		g.ClockError = state.Precision
+		g.ClockError = 0
 	}
 	return g
 }

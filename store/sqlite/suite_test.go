@@ -55,6 +55,9 @@ func TestContract(t *testing.T) {
 		"DataVersion": {noWALPeek: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "Cached" {
+				t.Skip("only with the defaults in short mode")
+			}
 			statetest.Run(t, harness(opts))
 		})
 	}

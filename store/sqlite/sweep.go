@@ -120,16 +120,23 @@ func scanStampRef(r row, namespace string) (stored, error) {
 	return s, nil
 }
 
-// forget drops tombstones that are due.
+// forget drops as many tombstones that are due as the sweep may end records.
 func (s *Store) forget(ctx context.Context, opts state.SweepOptions) error {
-	return s.writeJob(ctx, func(t *tx) error {
-		err := t.query(`DELETE FROM ended WHERE namespace = ?1 AND ref IN (
-				SELECT ref FROM ended INDEXED BY ended_by_forget
-				WHERE namespace = ?1 AND forget_at <= ? LIMIT ?)`).
-			text(opts.Namespace).time(t.now).int64(int64(opts.Limit())).exec()
-		if t.db.Changes() > 0 {
-			t.wrote = true
+	for left := opts.Limit(); left > 0; left -= sweepBatch {
+		n := min(left, sweepBatch)
+		var forgotten int64
+		err := s.writeJob(ctx, func(t *tx) error {
+			err := t.query(`DELETE FROM ended WHERE namespace = ?1 AND ref IN (
+					SELECT ref FROM ended INDEXED BY ended_by_forget
+					WHERE namespace = ?1 AND forget_at <= ? LIMIT ?)`).
+				text(opts.Namespace).time(t.now).int64(int64(n)).exec()
+			forgotten = t.db.Changes()
+			t.wrote = t.wrote || forgotten > 0
+			return err
+		})
+		if err != nil || forgotten < int64(n) {
+			return err
 		}
-		return err
-	})
+	}
+	return nil
 }

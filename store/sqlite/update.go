@@ -19,16 +19,15 @@ func (t *tx) update(op *state.UpdateOp) (state.Result, error) {
 	if r == nil || r.Expired(t.now) {
 		return t.missing(op.Key, r)
 	}
-	have := r.Version
-	t.replace(r, op)
-	if err := state.CheckSize(&r.Record); err != nil {
-		return refused(err)
-	}
 	if err := fenced(op.Epoch, r); err != nil {
 		return refused(err)
 	}
-	if op.Version != have {
-		return refused(&state.ConflictError{Want: op.Version, Have: have})
+	if op.Version != r.Version {
+		return refused(&state.ConflictError{Want: op.Version, Have: r.Version})
+	}
+	t.replace(r, op)
+	if err := state.CheckSize(&r.Record); err != nil {
+		return refused(err)
 	}
 	if err := t.writeContent(r, op); err != nil {
 		return state.Result{}, err

@@ -1,89 +1,17 @@
 //lint:file-ignore SA1019 the conformance suite tests what 2026-07-28 deprecates
 
-package e2e
+package everything
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
-	"testing"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
-	"github.com/coatcheck-mcp/coatcheck/session"
-	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
 )
-
-// serveEverything serves, through mcp/gosdk and on one endpoint for both eras,
-// a server that has what the scenarios of the conformance suite ask for.
-func serveEverything(t *testing.T) string {
-	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "coatcheck.db"), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	manager, err := session.NewManager(store, session.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := newEverything()
-	handler, err := gosdk.NewHandler(func(*http.Request) *mcp.Server { return server }, manager, &gosdk.Options{Events: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(handler)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		for _, err := range []error{handler.Drain(ctx), handler.Close(), store.Close()} {
-			if err != nil {
-				t.Error(err)
-			}
-		}
-		srv.Close()
-	})
-	return srv.URL
-}
-
-// serveEverythingBySDK serves the same through the SDK's own handler, which
-// needs to know the era.
-func serveEverythingBySDK(t *testing.T, stateless bool) string {
-	t.Helper()
-	server := newEverything()
-	srv := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
-		&mcp.StreamableHTTPOptions{Stateless: stateless}))
-	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
-	})
-	return srv.URL
-}
-
-func newEverything() *mcp.Server {
-	s := mcp.NewServer(&mcp.Implementation{Name: "coatcheck-everything", Version: "1.0.0"}, &mcp.ServerOptions{
-		CompletionHandler: func(context.Context, *mcp.CompleteRequest) (*mcp.CompleteResult, error) {
-			return &mcp.CompleteResult{Completion: mcp.CompletionResultDetails{Values: []string{}}}, nil
-		},
-		SubscribeHandler:   func(context.Context, *mcp.SubscribeRequest) error { return nil },
-		UnsubscribeHandler: func(context.Context, *mcp.UnsubscribeRequest) error { return nil },
-	})
-	addContentTools(s)
-	addNotifyingTools(s)
-	addAskingTools(s)
-	addSchemaTools(s)
-	addChangingTools(s)
-	addInputTools(s)
-	addResources(s)
-	addPrompts(s)
-	return s
-}
 
 type (
 	noInput = map[string]any
@@ -107,18 +35,18 @@ func fixed(res *mcp.CallToolResult) handler {
 	}
 }
 
-func addContentTools(s *mcp.Server) {
-	picture := &mcp.ImageContent{Data: onePixel(), MIMEType: "image/png"}
+func addContentTools(s *mcp.Server, m media) {
+	picture := &mcp.ImageContent{Data: m.png, MIMEType: "image/png"}
 	embedded := func(uri string) mcp.Content {
 		return &mcp.EmbeddedResource{Resource: &mcp.ResourceContents{URI: uri, MIMEType: "text/plain", Text: "embedded"}}
 	}
 	tool(s, "test_simple_text", fixed(says("This is a simple text response for testing.")))
 	tool(s, "test_image_content", fixed(with(picture)))
-	tool(s, "test_audio_content", fixed(with(&mcp.AudioContent{Data: silence(), MIMEType: "audio/wav"})))
+	tool(s, "test_audio_content", fixed(with(&mcp.AudioContent{Data: m.wav, MIMEType: "audio/wav"})))
 	tool(s, "test_embedded_resource", fixed(with(embedded("test://embedded-resource"))))
 	tool(s, "test_multiple_content_types", fixed(with(&mcp.TextContent{Text: "mixed"}, picture, embedded("test://mixed-content-resource"))))
 	tool(s, "test_error_handling", func(context.Context, *mcp.CallToolRequest, noInput) (*mcp.CallToolResult, any, error) {
-		return nil, nil, errors.New("This tool intentionally returns an error for testing")
+		return nil, nil, errors.New("this tool intentionally returns an error for testing")
 	})
 }
 

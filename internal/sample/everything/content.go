@@ -1,4 +1,4 @@
-package e2e
+package everything
 
 import (
 	"bytes"
@@ -13,34 +13,33 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// onePixel is the smallest picture.
-func onePixel() []byte {
+// media are the smallest picture and the shortest sound.
+type media struct{ png, wav []byte }
+
+func newMedia() (media, error) {
 	img := image.NewRGBA(image.Rect(0, 0, 1, 1))
 	img.Set(0, 0, color.RGBA{R: 255, A: 255})
-	var buf bytes.Buffer
-	if err := png.Encode(&buf, img); err != nil {
-		panic(err)
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, img); err != nil {
+		return media{}, fmt.Errorf("draw a picture: %w", err)
 	}
-	return buf.Bytes()
+	return media{png: picture.Bytes(), wav: silence()}, nil
 }
 
-// silence is the shortest sound: a WAV file without samples.
+// silence is a WAV file without samples: its header, with the sizes of what
+// follows each of them.
 func silence() []byte {
 	const rate, width = 8000, 1
-	var buf bytes.Buffer
-	buf.WriteString("RIFF")
-	for _, field := range []any{
-		uint32(36), [8]byte([]byte("WAVEfmt ")), uint32(16), uint16(1), uint16(1),
-		uint32(rate), uint32(rate * width), uint16(width), uint16(8 * width), [4]byte([]byte("data")), uint32(0),
-	} {
-		if err := binary.Write(&buf, binary.LittleEndian, field); err != nil {
-			panic(err)
-		}
-	}
-	return buf.Bytes()
+	le := binary.LittleEndian
+	b := le.AppendUint32([]byte("RIFF"), 36)
+	b = le.AppendUint32(append(b, "WAVEfmt "...), 16)
+	b = le.AppendUint16(le.AppendUint16(b, 1), 1) // PCM, one channel
+	b = le.AppendUint32(le.AppendUint32(b, rate), rate*width)
+	b = le.AppendUint16(le.AppendUint16(b, width), 8*width)
+	return le.AppendUint32(append(b, "data"...), 0)
 }
 
-func addResources(s *mcp.Server) {
+func addResources(s *mcp.Server, m media) {
 	text := func(text string) mcp.ResourceHandler {
 		return func(_ context.Context, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
 			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: req.Params.URI, MIMEType: "text/plain", Text: text}}}, nil
@@ -51,7 +50,7 @@ func addResources(s *mcp.Server) {
 	s.AddResource(&mcp.Resource{Name: "watched-resource", URI: "test://watched-resource", MIMEType: "text/plain"}, text("watched"))
 	s.AddResource(&mcp.Resource{Name: "static-binary", URI: "test://static-binary", MIMEType: "image/png"},
 		func(_ context.Context, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
-			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: req.Params.URI, MIMEType: "image/png", Blob: onePixel()}}}, nil
+			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: req.Params.URI, MIMEType: "image/png", Blob: m.png}}}, nil
 		})
 	const before, after = "test://template/", "/data"
 	s.AddResourceTemplate(&mcp.ResourceTemplate{Name: "template", URITemplate: before + "{id}" + after, MIMEType: "application/json"},
@@ -73,13 +72,13 @@ func prompts(content ...mcp.Content) mcp.PromptHandler {
 	}
 }
 
-func addPrompts(s *mcp.Server) {
+func addPrompts(s *mcp.Server, m media) {
 	argument := func(name string) *mcp.PromptArgument {
 		return &mcp.PromptArgument{Name: name, Description: name, Required: true}
 	}
 	s.AddPrompt(&mcp.Prompt{Name: "test_simple_prompt", Description: "simple"}, prompts(&mcp.TextContent{Text: "This is a simple prompt for testing."}))
 	s.AddPrompt(&mcp.Prompt{Name: "test_prompt_with_image", Description: "image"},
-		prompts(&mcp.ImageContent{Data: onePixel(), MIMEType: "image/png"}, &mcp.TextContent{Text: "Please analyze the image above."}))
+		prompts(&mcp.ImageContent{Data: m.png, MIMEType: "image/png"}, &mcp.TextContent{Text: "Please analyze the image above."}))
 	s.AddPrompt(&mcp.Prompt{Name: "test_prompt_with_arguments", Description: "arguments", Arguments: []*mcp.PromptArgument{argument("arg1"), argument("arg2")}},
 		func(ctx context.Context, req *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
 			args := req.Params.Arguments

@@ -1,6 +1,6 @@
 //lint:file-ignore SA1019 the conformance suite tests what 2026-07-28 deprecates
 
-package e2e
+package everything
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -61,12 +62,12 @@ func roots(responses mcp.InputResponseMap, key string) (int, bool) {
 // seal makes a request state that cannot be changed unnoticed.
 type seal struct{ key []byte }
 
-func newSeal() seal {
+func newSeal() (seal, error) {
 	s := seal{key: make([]byte, 32)}
 	if _, err := rand.Read(s.key); err != nil {
-		panic(err)
+		return seal{}, fmt.Errorf("make a key: %w", err)
 	}
-	return s
+	return s, nil
 }
 
 func (s seal) close(text string) string {
@@ -83,32 +84,34 @@ func (s seal) open(sealed string) (string, error) {
 	return text, nil
 }
 
+// answering adds a tool that looks at nothing but its parameters.
+func answering(s *mcp.Server, name string, answer func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error)) {
+	tool(s, name, func(_ context.Context, req *mcp.CallToolRequest, _ noInput) (*mcp.CallToolResult, any, error) {
+		res, err := answer(req.Params)
+		return res, nil, err
+	})
+}
+
 func addInputTools(s *mcp.Server) {
-	answers := func(name string, answer func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error)) {
-		tool(s, name, func(_ context.Context, req *mcp.CallToolRequest, _ noInput) (*mcp.CallToolResult, any, error) {
-			res, err := answer(req.Params)
-			return res, nil, err
-		})
-	}
-	answers("test_input_required_result_elicitation", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
+	answering(s, "test_input_required_result_elicitation", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		if name, _ := accepted(p.InputResponses, "user_name", "name").(string); name != "" {
 			return says("Hello, %s!", name), nil
 		}
 		return questions("", mcp.InputRequestMap{"user_name": elicit("What is your name?", "name", "string")}), nil
 	})
-	answers("test_input_required_result_sampling", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
+	answering(s, "test_input_required_result_sampling", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		if text, ok := sampled(p.InputResponses, "capital_question"); ok {
 			return says("Sampled: %s", text), nil
 		}
 		return questions("", mcp.InputRequestMap{"capital_question": sample("What is the capital of France?")}), nil
 	})
-	answers("test_input_required_result_list_roots", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
+	answering(s, "test_input_required_result_list_roots", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		if n, ok := roots(p.InputResponses, "client_roots"); ok {
 			return says("%d roots", n), nil
 		}
 		return questions("", mcp.InputRequestMap{"client_roots": &mcp.ListRootsParams{}}), nil
 	})
-	answers("test_input_required_result_multiple_inputs", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
+	answering(s, "test_input_required_result_multiple_inputs", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		name := accepted(p.InputResponses, "user_name", "name")
 		greeting, greeted := sampled(p.InputResponses, "greeting")
 		n, listed := roots(p.InputResponses, "client_roots")
@@ -121,14 +124,12 @@ func addInputTools(s *mcp.Server) {
 			"client_roots": &mcp.ListRootsParams{},
 		}), nil
 	})
-	addStatefulInputTools(answers)
 	tool(s, "test_input_required_result_capabilities", func(_ context.Context, req *mcp.CallToolRequest, _ noInput) (*mcp.CallToolResult, any, error) {
 		return askWhatCanBeAsked(req), nil, nil
 	})
 }
 
-func addStatefulInputTools(answers func(string, func(*mcp.CallToolParamsRaw) (*mcp.CallToolResult, error))) {
-	sealed := newSeal()
+func addStatefulInputTools(s *mcp.Server, sealed seal) {
 	confirm := func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		if p.RequestState != "" {
 			if _, err := sealed.open(p.RequestState); err != nil {
@@ -140,9 +141,9 @@ func addStatefulInputTools(answers func(string, func(*mcp.CallToolParamsRaw) (*m
 		}
 		return questions(sealed.close("confirm"), mcp.InputRequestMap{"confirm": elicit("Please confirm", "ok", "boolean")}), nil
 	}
-	answers("test_input_required_result_request_state", confirm)
-	answers("test_input_required_result_tampered_state", confirm)
-	answers("test_input_required_result_multi_round", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
+	answering(s, "test_input_required_result_request_state", confirm)
+	answering(s, "test_input_required_result_tampered_state", confirm)
+	answering(s, "test_input_required_result_multi_round", func(p *mcp.CallToolParamsRaw) (*mcp.CallToolResult, error) {
 		if p.RequestState == "" {
 			return questions(sealed.close("first"), mcp.InputRequestMap{"step1": elicit("What is your name?", "name", "string")}), nil
 		}
