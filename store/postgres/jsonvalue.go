@@ -4,7 +4,6 @@ import "strconv"
 
 // Bounds of what goes into a jsonb column; what is beyond them is kept as text.
 const (
-	maxJSONDepth  = 64
 	maxNumber     = 8192 // characters; jsonb takes 16383 digits after the point
 	maxJSONGrowth = 1024 // bytes; jsonb writes 1e100000 out in full
 )
@@ -13,21 +12,11 @@ const (
 // in about its size. It refuses lone surrogates; and numbers that it would
 // round, refuse, or blow up.
 func fitsJSONB(v []byte) bool {
-	growth, depth := 0, 0
+	growth := 0
 	for i := 0; i < len(v); i++ {
 		switch c := v[i]; {
 		case c == '"':
-			end, ok := textFits(v, i+1)
-			if !ok {
-				return false
-			}
-			i = end
-		case c == '{' || c == '[':
-			if depth++; depth > maxJSONDepth {
-				return false
-			}
-		case c == '}' || c == ']':
-			depth--
+			i = skipString(v, i) - 1
 		case c == '-' || c >= '0' && c <= '9':
 			end, more, ok := numberFits(v, i)
 			growth += more
@@ -38,42 +27,6 @@ func fitsJSONB(v []byte) bool {
 		}
 	}
 	return true
-}
-
-// textFits looks at a string from behind its opening quote, and returns where
-// the closing one is.
-func textFits(v []byte, i int) (end int, ok bool) {
-	for ; v[i] != '"'; i++ {
-		if v[i] != '\\' {
-			continue
-		}
-		i++
-		if v[i] != 'u' {
-			continue
-		}
-		switch unit := hex4(v, i+1); {
-		case unit >= 0xDC00 && unit <= 0xDFFF:
-			return 0, false
-		case unit >= 0xD800 && unit <= 0xDBFF:
-			if v[i+5] != '\\' || v[i+6] != 'u' {
-				return 0, false
-			}
-			if low := hex4(v, i+7); low < 0xDC00 || low > 0xDFFF {
-				return 0, false
-			}
-			i += 6
-		}
-		i += 4
-	}
-	return i, true
-}
-
-func hex4(v []byte, i int) uint64 {
-	n, err := strconv.ParseUint(string(v[i:i+4]), 16, 16)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // numberFits looks at a number and returns where it ends, and how many

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -89,76 +90,59 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 	return page, more || len(page) == n, nil
 }
 
-// conditions returns what a query asks for as an SQL condition. It is put
-// together from texts of this function alone; whatever was given is a
-// parameter.
-func conditions(q *state.Query) (string, params) {
-	var c clauses
-	c.add("t.namespace = ?", q.Namespace)
-	if q.Expired {
-		c.add("t.expires_at <= statement_timestamp()")
-		c.add("least(t.idle_deadline, t.absolute_deadline) <= statement_timestamp()")
-	} else {
-		c.add("least(t.idle_deadline, t.absolute_deadline) > statement_timestamp()")
-	}
-	if !q.After.IsZero() {
-		c.add("t.id > ?", q.After.String())
-	}
-	if q.Kind != "" {
-		c.add("t.kind = ?", q.Kind)
-	} else {
-		c.add(`left(t.kind, 1) <> '_'`)
-	}
-	if q.User != nil {
-		c.add("t.user_id = ?", EscapeUser(*q.User))
-	}
-	if q.Owner != "" {
-		c.owner(q.Owner)
-	}
-	if p, ok := q.Address.Prefix(); ok {
-		c.add("t.ip_address <<= ?::text::inet", p.String())
-	}
-	for _, b := range []struct {
-		sql string
-		at  time.Time
-	}{
-		{"t.created_at >= ?::timestamptz", q.CreatedFrom}, {"t.created_at < ?::timestamptz", q.CreatedBefore},
-		{"t.last_accessed >= ?::timestamptz", q.AccessedFrom}, {"t.last_accessed < ?::timestamptz", q.AccessedBefore},
-	} {
-		if !b.at.IsZero() {
-			c.time(b.sql, ceil(b.at))
+// A condition is a condition in SQL; the question mark in it stands for arg, a
+// string or a time, unless that is nil.
+type condition struct {
+	sql string
+	arg any
+}
+
+// conditionsOf returns what a query asks for. It is put together from texts of
+// this function alone; whatever was given is an argument.
+func conditionsOf(q *state.Query) []condition {
+	list := []condition{{"t.namespace = ?", q.Namespace}}
+	add := func(wanted bool, sql string, arg any) {
+		if wanted {
+			list = append(list, condition{sql, arg})
 		}
 	}
-	return strings.Join(c.sql, " AND "), c.args
-}
-
-// clauses are conditions that must all hold, and their parameters.
-type clauses struct {
-	sql  []string
-	args params
-}
-
-// add adds a condition; the question mark in it stands for the argument.
-func (c *clauses) add(sql string, arg ...string) {
-	for _, a := range arg {
-		c.args.text(a)
+	add(q.Expired, "t.expires_at <= statement_timestamp()", nil)
+	add(q.Expired, "least(t.idle_deadline, t.absolute_deadline) <= statement_timestamp()", nil)
+	add(!q.Expired, "least(t.idle_deadline, t.absolute_deadline) > statement_timestamp()", nil)
+	add(!q.After.IsZero(), "t.id > ?", q.After.String())
+	add(q.Kind != "", "t.kind = ?", q.Kind)
+	add(q.Kind == "", "left(t.kind, 1) <> '_'", nil)
+	if q.User != nil {
+		add(true, "t.user_id = ?", EscapeUser(*q.User))
 	}
-	c.sql = append(c.sql, strings.Replace(sql, "?", placeholder(len(c.args)), 1))
-}
-
-func (c *clauses) time(sql string, t time.Time) {
-	c.args.int8(t.UnixMicro() - zero)
-	c.add(sql)
-}
-
-// owner adds the condition, unless no record can have such an owner: the
-// server would refuse the parameter.
-func (c *clauses) owner(owner string) {
-	if strings.ToValidUTF8(owner, "") != owner || strings.IndexByte(owner, 0) >= 0 {
-		c.add("false")
-		return
+	// An owner that no record can have, the server would refuse.
+	possible := utf8.ValidString(q.Owner) && strings.IndexByte(q.Owner, 0) < 0
+	add(q.Owner != "" && possible, "t.owner = ?", q.Owner)
+	add(!possible, "false", nil)
+	if p, ok := q.Address.Prefix(); ok {
+		add(true, "t.ip_address <<= ?::text::inet", p.String())
 	}
-	c.add("t.owner = ?", owner)
+	add(!q.CreatedFrom.IsZero(), "t.created_at >= ?::timestamptz", ceil(q.CreatedFrom))
+	add(!q.CreatedBefore.IsZero(), "t.created_at < ?::timestamptz", ceil(q.CreatedBefore))
+	add(!q.AccessedFrom.IsZero(), "t.last_accessed >= ?::timestamptz", ceil(q.AccessedFrom))
+	add(!q.AccessedBefore.IsZero(), "t.last_accessed < ?::timestamptz", ceil(q.AccessedBefore))
+	return list
+}
+
+// conditions returns the same as one condition with its parameters.
+func conditions(q *state.Query) (string, params) {
+	var sql []string
+	var p params
+	for _, c := range conditionsOf(q) {
+		switch arg := c.arg.(type) {
+		case string:
+			p.text(arg)
+		case time.Time:
+			p.int8(arg.UnixMicro() - zero)
+		}
+		sql = append(sql, strings.Replace(c.sql, "?", placeholder(len(p)), 1))
+	}
+	return strings.Join(sql, " AND "), p
 }
 
 // ceil raises a time to the next whole millisecond: against times that are cut
