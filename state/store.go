@@ -56,7 +56,7 @@ import (
 // Each of Update, Touch, Extend, SetOwner and Delete is one atomic step. A
 // record that is missing, expired or ended is [ErrNotFound] to the first four.
 // Where an operation could fail for several reasons, the order is: invalid or
-// too large, not found, fenced, version conflict, and last the size of the
+// too large, exists, limit, not found, fenced, version conflict, and last the size of the
 // record that an Update would make, which is judged by what is there. A failed
 // operation changes nothing. Update, Touch, Extend and Delete may carry an epoch: if that is not
 // zero and not the record's, they are [ErrFenced].

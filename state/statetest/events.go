@@ -14,7 +14,11 @@ import (
 // must be one.
 func RunEvents(t *testing.T, h Harness) {
 	t.Helper()
-	runGroups(t, h, []group{
+	runGroups(t, h, eventGroups())
+}
+
+func eventGroups() []group {
+	return []group{
 		{"Append", appendChecks()},
 		{"Skip", skipChecks()},
 		{"Read", readChecks()},
@@ -22,7 +26,7 @@ func RunEvents(t *testing.T, h Harness) {
 		{"End", eventEndChecks()},
 		{"EventRace", eventRaceChecks()},
 		{"EventContext", eventContextChecks()},
-	})
+	}
 }
 
 func appendChecks() []check {

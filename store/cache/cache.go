@@ -43,7 +43,7 @@ func dataOverhead(n int) int {
 type Options struct {
 	// MaxBytes bounds what the copies take, by [state.Size] and an estimate
 	// of their overhead; what is remembered of invalidations takes up to a
-	// sixteenth more. Zero: DefaultMaxBytes.
+	// sixteenth more, or 256 KiB if that is more. Zero: DefaultMaxBytes.
 	MaxBytes int64
 	// OnLookup is called by every Get that was answered. It must be quick.
 	// Nil: none.

@@ -62,3 +62,7 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+func TestEventContract(t *testing.T) {
+	statetest.RunEvents(t, harness(Options{}))
+}

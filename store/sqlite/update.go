@@ -1,10 +1,6 @@
 package sqlite
 
-import (
-	"maps"
-
-	"github.com/coatcheck-mcp/coatcheck/state"
-)
+import "github.com/coatcheck-mcp/coatcheck/state"
 
 func (t *tx) update(op *state.UpdateOp) (state.Result, error) {
 	// Data that is replaced need not be read.
@@ -42,7 +38,7 @@ func (t *tx) replace(r *stored, op *state.UpdateOp) {
 		r.Meta = *op.Meta
 	}
 	if op.Data != nil {
-		r.Data = maps.Clone(op.Data)
+		r.Data = op.Data
 	}
 	if op.Rotate != nil {
 		r.Secret = op.Rotate.Apply(r.Secret, t.now)
