@@ -1,0 +1,2 @@
+// Package postgres keeps records in PostgreSQL.
+package postgres
