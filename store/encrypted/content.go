@@ -29,7 +29,7 @@ func (b *binding) additional(dst, head []byte) []byte {
 	dst = append(dst, head...)
 	dst = appendBound(dst, b.key.Namespace)
 	dst = appendBound(dst, b.kind)
-	dst = append(dst, b.key.Ref.Bytes()...)
+	dst, _ = b.key.Ref.AppendBinary(dst)
 	dst = binary.BigEndian.AppendUint64(dst, b.version)
 	dst = appendBound(dst, b.token)
 	return append(dst, b.hash[:]...)
@@ -43,16 +43,18 @@ type content = state.Record
 func (s *Store) seal(b *binding, created time.Time, exact bool, c *content) ([]byte, error) {
 	plain := state.Record{Ref: b.key.Ref, User: c.User, Meta: c.Meta, Data: c.Data, Sealed: c.Sealed}
 	plain.Secret.Previous = c.Secret.Previous
-	size := state.Size(&plain) + len(plain.Sealed) + 16*len(plain.Data) + 256
-	form, err := state.AppendRecord(make([]byte, 0, size), &plain)
+	mem := scratches.Get().(*scratch)
+	defer mem.release()
+	form, err := state.AppendRecord(mem.plain[:0], &plain)
 	if err != nil {
 		return nil, fmt.Errorf("seal record %v: %w", b.key, err)
 	}
+	mem.plain = form
 	key := s.ring.Active()
 	e := envelope{created: created.UnixMilli(), exact: exact, keyID: key.ID()}
 	out := e.append(make([]byte, 0, overhead+len(form)))
-	aad := b.additional(make([]byte, 0, 256), out)
-	return key.Cipher(keyring.Records).Seal(out, form, aad), nil
+	mem.bound = b.additional(mem.bound[:0], out)
+	return key.Cipher(keyring.Records).Seal(out, form, mem.bound), nil
 }
 
 // A refusalCause is why a message is not opened.
@@ -77,11 +79,15 @@ func (s *Store) unseal(r *state.Record) (content, *refusalCause) {
 	if err != nil {
 		return content{}, keyCause(err)
 	}
+	mem := scratches.Get().(*scratch)
+	defer mem.release()
 	b := bindingOf(r)
-	form, err := key.Cipher(keyring.Records).Open(nil, message, b.additional(make([]byte, 0, 256), head))
+	mem.bound = b.additional(mem.bound[:0], head)
+	form, err := key.Cipher(keyring.Records).Open(mem.plain[:0], message, mem.bound)
 	if err != nil {
 		return content{}, tampered("", e.keyID)
 	}
+	mem.plain = form
 	c, err := state.DecodeRecord(form)
 	if err != nil {
 		return content{}, tampered("what was sealed is no record of this release", e.keyID)

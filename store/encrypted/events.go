@@ -49,7 +49,7 @@ func (s *Store) sealEvents(key state.Key, a state.EventAppend) (state.EventAppen
 func eventBinding(head []byte, key state.Key, stream string, index int64) []byte {
 	b := append(make([]byte, 0, 256), head...)
 	b = appendBound(b, key.Namespace)
-	b = append(b, key.Ref.Bytes()...)
+	b, _ = key.Ref.AppendBinary(b)
 	b = appendBound(b, stream)
 	return binary.BigEndian.AppendUint64(b, uint64(index))
 }

@@ -43,7 +43,8 @@ func newVersions(n int, staleness time.Duration) *versions {
 }
 
 func (v *versions) shard(key state.Key) *versionShard {
-	b := key.Ref.Bytes()
+	var buf [32]byte
+	b, _ := key.Ref.AppendBinary(buf[:0])
 	return &v.shards[b[len(b)-1]%byte(len(v.shards))]
 }
 
