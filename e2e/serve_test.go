@@ -248,10 +248,13 @@ func TestTLS(t *testing.T) {
 	if !strings.HasPrefix(s.url, "https://") {
 		t.Fatalf("serves at %s", s.url)
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer client.CloseIdleConnections()
-	if r := sendWith(t, client, http.MethodPost, s.url, initialize, nil); r.status != http.StatusOK {
-		t.Errorf("initialize over TLS: %d %s", r.status, r.body)
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2}}
+		defer client.CloseIdleConnections()
+		r := sendWith(t, client, http.MethodPost, s.url, initialize, nil)
+		if r.status != http.StatusOK || r.proto != name || !strings.Contains(r.body, "coatcheck-sample") {
+			t.Errorf("initialize over TLS and %s: %d over %s: %s", name, r.status, r.proto, r.body)
+		}
 	}
 }
 
