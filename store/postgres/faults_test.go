@@ -390,9 +390,9 @@ func TestSweepsAndWritersDoNotDeadlock(t *testing.T) {
 					ops = append(ops, op)
 					mu.Lock()
 					pool = append(pool, op.Target())
-					k := pool[rnd.IntN(len(pool))]
+					k, first := pool[rnd.IntN(len(pool))], pool[0]
 					mu.Unlock()
-					ops = append(ops, state.TouchOp{Key: k, Idle: 50 * time.Millisecond}, state.DeleteOp{Key: pool[0], Reason: "x"},
+					ops = append(ops, state.TouchOp{Key: k, Idle: 50 * time.Millisecond}, state.DeleteOp{Key: first, Reason: "x"},
 						state.UpdateOp{Key: k, Version: 1, Data: op.Record.Data})
 				}
 				rnd.Shuffle(len(ops), func(i, j int) { ops[i], ops[j] = ops[j], ops[i] })
@@ -463,5 +463,25 @@ func TestLimitsAreExactAcrossProcesses(t *testing.T) {
 		if n := ask[int](t, stores[0], "SELECT count(*) FROM sessions WHERE kind = $1", kind); n != 3 {
 			t.Errorf("%s: %d records in the end, want 3", kind, n)
 		}
+	}
+}
+
+// TestTheModelNoticesLostWrites shows that the check above can fail.
+func TestTheModelNoticesLostWrites(t *testing.T) {
+	op := func(n int64, w want, g got) porcupine.Operation {
+		return porcupine.Operation{ClientId: 1, Input: w, Output: g, Call: n, Return: n + 1}
+	}
+	wrote := op(1, want{op: "update", version: 1, value: 5}, got{"ok", 2, 5})
+	for name, h := range map[string][]porcupine.Operation{
+		"lost":        {wrote, op(3, want{op: "get"}, got{"ok", 1, 0})},
+		"resurrected": {op(1, want{op: "delete"}, got{outcome: "ok"}), op(3, want{op: "get"}, got{"ok", 1, 0})},
+		"doubled":     {wrote, op(3, want{op: "update", version: 1, value: 6}, got{"ok", 2, 6})},
+	} {
+		if porcupine.CheckOperations(registers.ToModel(), h) {
+			t.Errorf("a %s write passes", name)
+		}
+	}
+	if !porcupine.CheckOperations(registers.ToModel(), []porcupine.Operation{wrote, op(3, want{op: "get"}, got{"ok", 2, 5})}) {
+		t.Error("a good history does not pass")
 	}
 }

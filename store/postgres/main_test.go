@@ -66,3 +66,5 @@ func harness() statetest.Harness {
 }
 
 func TestStoreKeepsTheContract(t *testing.T) { statetest.Run(t, harness()) }
+
+func TestEventStoreKeepsTheContract(t *testing.T) { statetest.RunEvents(t, harness()) }

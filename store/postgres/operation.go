@@ -121,14 +121,6 @@ func (o *operation) imported(r *state.Record) error {
 }
 
 func (o *operation) update(op *state.UpdateOp) (err error) {
-	given := state.Record{Data: op.Data}
-	if op.Meta != nil {
-		given.Meta = *op.Meta
-	}
-	// What is given may be too large by itself, whatever is there.
-	if err := state.CheckSize(&given); err != nil {
-		return err
-	}
 	o.code, o.version, o.epoch, o.opID = opUpdate, int64(op.Version), int64(op.Epoch), nonzero(op.ID[:])
 	if op.Meta != nil {
 		o.takeMeta(op.Meta)
@@ -139,7 +131,12 @@ func (o *operation) update(op *state.UpdateOp) (err error) {
 	if op.Data == nil {
 		return nil
 	}
-	o.size = some(int32(dataSize(op.Data)))
+	size := dataSize(op.Data)
+	o.size = some(int32(min(size, 1<<30)))
+	if size > state.MaxRecordBytes {
+		o.data = []byte("{}") // it will be refused, though perhaps for something else
+		return nil
+	}
 	o.data, o.opaque, err = encodeData(op.Data)
 	return err
 }

@@ -20,7 +20,7 @@ func (s *Store) statements() statements {
 		getOne:    s.in(one),
 		getLocked: s.in(get + " ORDER BY t.id FOR SHARE"),
 		ends: s.in("SELECT " + endColumns + ` FROM unnest($1::text[], $2::text[]) AS u (namespace, id)
-			JOIN {s}.session_ends t ON t.namespace = u.namespace AND t.id = u.id WHERE t.forget_at > clock_timestamp()`),
+			JOIN {s}.session_ends t ON t.namespace = u.namespace AND t.id = u.id`),
 		apply:      s.in("SELECT * FROM {s}.coatcheck_apply_v1(" + placeholders(applyArgs) + ")"),
 		updateOne:  s.in(updateOne),
 		updateMany: s.in(updateMany),

@@ -30,14 +30,10 @@ RETURNS void LANGUAGE plpgsql
 AS $$
 BEGIN
   DELETE FROM {s}.sessions t WHERE t.namespace = s.namespace AND t.id = s.id;
-  INSERT INTO {s}.session_ends AS e
+  INSERT INTO {s}.session_ends
   VALUES (s.namespace, s.id, s.kind, s.user_id, s.version, s.created_at, s.last_accessed,
     p_at, p_reason, p_by, p_op, p_now + interval '24 hours')
-  ON CONFLICT (namespace, id) DO UPDATE SET -- one that was due to be forgotten
-    kind = excluded.kind, user_id = excluded.user_id, version = excluded.version,
-    created_at = excluded.created_at, last_accessed = excluded.last_accessed,
-    ended_at = excluded.ended_at, reason = excluded.reason, ended_by = excluded.ended_by,
-    op = excluded.op, forget_at = excluded.forget_at;
+  ON CONFLICT DO NOTHING;
   DELETE FROM {s}.session_events t WHERE t.namespace = s.namespace AND t.id = s.id;
   DELETE FROM {s}.session_streams t WHERE t.namespace = s.namespace AND t.id = s.id;
 END
@@ -139,7 +135,7 @@ BEGIN
       IF v_op = 2 AND s.expires_at <= v_now THEN
         o_code := 1;
       ELSIF EXISTS (SELECT FROM {s}.sessions t WHERE t.namespace = v_namespace AND t.id = v_id)
-        OR EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now) THEN
+        OR EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id) THEN
         o_code := 2;
       END IF;
 
@@ -184,7 +180,7 @@ BEGIN
           ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
           o_code := 2; v_over := 0; -- somebody was quicker
-        ELSIF EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now) THEN
+        ELSIF EXISTS (SELECT FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id) THEN
           -- The record was ended while the insert waited for that.
           DELETE FROM {s}.sessions t WHERE t.namespace = v_namespace AND t.id = v_id;
           o_code := 2; v_over := 0;
@@ -202,13 +198,13 @@ BEGIN
         o_code := 1;
       ELSIF least(s.idle_deadline, s.absolute_deadline) <= v_now THEN
         o_code := 1;
-      ELSIF v_op = 3 AND s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size) > 262144 THEN
-        o_code := 7;
-        o_size := s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size);
       ELSIF p_epoch[i] <> s.epoch AND (p_epoch[i] <> 0 OR v_op = 6) THEN
         o_code := 4;
       ELSIF v_op = 3 AND p_version[i] <> s.version THEN
         o_code := 3;
+      ELSIF v_op = 3 AND s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size) > 262144 THEN
+        o_code := 7;
+        o_size := s.user_size + coalesce(p_meta_size[i], s.meta_size) + coalesce(p_data_size[i], s.data_size);
       ELSE
         s.revision := s.revision + 1;
         IF v_op = 3 THEN -- update
@@ -285,7 +281,7 @@ BEGIN
         o_by := ''; o_op := NULL;
         RETURN NEXT;
       ELSE
-        SELECT * INTO e FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id AND t.forget_at > v_now;
+        SELECT * INTO e FROM {s}.session_ends t WHERE t.namespace = v_namespace AND t.id = v_id;
         IF FOUND THEN
           o_what := 2; o_kind := e.kind; o_user := e.user_id; o_version := e.version;
           o_created := e.created_at; o_accessed := e.last_accessed;
