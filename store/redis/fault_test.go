@@ -24,7 +24,6 @@ type load struct {
 	done atomic.Int64 // acknowledged writes
 	lost atomic.Int64 // writes with an unknown outcome
 	out  atomic.Int64 // writes that were not made
-	mu   sync.Mutex   // guards ws
 	ws   []*writer
 }
 

@@ -213,3 +213,6 @@ func (s *Server) Replica(args ...string) *Server {
 }
 
 func (s *Server) String() string { return fmt.Sprintf("%s on %s", filepath.Base(s.bin), s.Addr()) }
+
+// FreePort returns a port of the loopback interface that nobody uses.
+func FreePort(t testing.TB) string { return strconv.Itoa(freePort(t)) }
