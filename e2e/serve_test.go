@@ -14,9 +14,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 func TestSIGTERMLetsRunningCallsEnd(t *testing.T) {
@@ -244,10 +248,13 @@ func TestTLS(t *testing.T) {
 	if !strings.HasPrefix(s.url, "https://") {
 		t.Fatalf("serves at %s", s.url)
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer client.CloseIdleConnections()
-	if r := sendWith(t, client, http.MethodPost, s.url, initialize, nil); r.status != http.StatusOK {
-		t.Errorf("initialize over TLS: %d %s", r.status, r.body)
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2}}
+		defer client.CloseIdleConnections()
+		r := sendWith(t, client, http.MethodPost, s.url, initialize, nil)
+		if r.status != http.StatusOK || r.proto != name || !strings.Contains(r.body, "coatcheck-sample") {
+			t.Errorf("initialize over TLS and %s: %d over %s: %s", name, r.status, r.proto, r.body)
+		}
 	}
 }
 
@@ -283,4 +290,60 @@ func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) 
 	roots = x509.NewCertPool()
 	roots.AddCert(cert)
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER), roots
+}
+
+func TestRandomIDsGrowNothing(t *testing.T) {
+	const requests, workers = 10_000, 8
+	s := serve(t, t.TempDir())
+	id := open(t, s.url, "")
+	ref, secret, _ := strings.Cut(id, ".")
+	ping(t, s.url, id, "")
+	before := goroutines(t, s)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for n := range requests / workers {
+				var raw [17]byte
+				if _, err := rand.Read(raw[:]); err != nil {
+					t.Error(err)
+					return
+				}
+				random, err := state.RefFromBytes(raw[:])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				presented := random.String() + "." + secret
+				if (n+w)%4 == 0 { // a known session with a wrong secret
+					presented = ref + "." + strings.Repeat("A", len(secret))
+				}
+				r, err := try(t.Context(), http.DefaultClient, http.MethodPost, s.url, `{"jsonrpc":"2.0","id":7,"method":"ping"}`, sessionHeaders(presented, ""))
+				if err != nil || r.status != http.StatusNotFound {
+					t.Errorf("a random id: %d, %v", r.status, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	http.DefaultClient.CloseIdleConnections()
+	eventually(t, "as many goroutines as before", func() bool { return goroutines(t, s) <= before+workers })
+	if _, text := s.get("/metrics"); !strings.Contains(text, `sessions_created_total{kind="session"} 1`+"\n") {
+		t.Error("sessions were created")
+	}
+	if r := ping(t, s.url, id, ""); r.status != http.StatusOK {
+		t.Errorf("the session itself: %d", r.status)
+	}
+}
+
+func goroutines(t *testing.T, s *server) int {
+	t.Helper()
+	_, text := s.get("/metrics")
+	_, rest, _ := strings.Cut(text, "\ngo_goroutines ")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatalf("go_goroutines: %v", err)
+	}
+	return n
 }

@@ -13,6 +13,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	proto  string
 }
 
 const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}`
@@ -51,7 +52,7 @@ func try(ctx context.Context, client *http.Client, method, url, body string, hea
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return reply{resp.StatusCode, resp.Header, string(text)}, err
+	return reply{resp.StatusCode, resp.Header, string(text), resp.Proto}, err
 }
 
 // sessionHeaders are those of a request within a session.

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"os/user"
+	"strconv"
+	"strings"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -82,10 +85,10 @@ func parseRef(text string) (state.Ref, error) {
 
 // operator is who gives the command, for the records of what it ended.
 func operator() string {
-	name := "unknown"
+	name := "uid " + strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username
 	}
 	who := "cli:" + name
-	return who[:min(len(who), state.MaxOwnerBytes)]
+	return strings.ToValidUTF8(who[:min(len(who), state.MaxOwnerBytes)], "")
 }

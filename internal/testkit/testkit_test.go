@@ -1,6 +1,7 @@
 package testkit_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,5 +54,31 @@ func TestLockFileNamesNoRegistry(t *testing.T) {
 	}
 	if strings.Contains(string(lock), `"resolved"`) {
 		t.Error("package-lock.json has resolved addresses; install with omit-lockfile-registry-resolved")
+	}
+}
+
+// TestInstallSaysWhatIsMissing runs the script where there is neither npm nor
+// a package manager.
+func TestInstallSaysWhatIsMissing(t *testing.T) {
+	bin := t.TempDir()
+	for _, tool := range []string{"env", "bash", "dirname", "cmp", "cp", "id"} {
+		path, err := exec.LookPath(tool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(bin, tool)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ci, want := range map[string]int{"": 0, "true": 1} {
+		cmd := exec.Command(filepath.Join(testkit.Root(t), "internal", "testkit", "install"))
+		cmd.Env = []string{"PATH=" + bin, "CI=" + ci}
+		out, err := cmd.CombinedOutput()
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if got := cmd.ProcessState.ExitCode(); got != want || !strings.Contains(string(out), "npm is missing") {
+			t.Errorf("CI=%q: status %d, want %d: %s", ci, got, want, out)
+		}
 	}
 }

@@ -10,6 +10,15 @@ func (h *Handler) end(l *live) {
 	if already {
 		return // whoever closes it releases it
 	}
+	select {
+	case <-l.ready:
+		if l.err == nil {
+			// What may take a while, the goroutine does.
+			l.conn.cut()
+			h.live.remove(l)
+		}
+	default:
+	}
 	h.spawn(func() {
 		<-l.ready
 		if l.err == nil {

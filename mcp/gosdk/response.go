@@ -163,12 +163,23 @@ func (o *response) send(p []byte) error {
 	if o.swallow {
 		return nil
 	}
-	if o.x.kind == standalone {
-		// Not every writer has deadlines; those without block as they will.
-		_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	}
+	o.limit(writeTimeout)
 	_, o.err = o.w.Write(p)
 	return o.err
+}
+
+// limit bounds what is written to a standalone stream from now on; zero ends
+// the bound. It must not outlast a write: HTTP/2 would reset a stream that is
+// silent for so long. Not every writer has deadlines.
+func (o *response) limit(d time.Duration) {
+	if o.x.kind != standalone {
+		return
+	}
+	var deadline time.Time
+	if d > 0 {
+		deadline = time.Now().Add(d)
+	}
+	_ = o.rc.SetWriteDeadline(deadline)
 }
 
 // sent notes what has been written. o.mu is held.
@@ -201,6 +212,7 @@ func (o *response) FlushError() error {
 func (o *response) flush() error {
 	if o.err == nil {
 		o.err = o.rc.Flush()
+		o.limit(0)
 	}
 	return o.err
 }
@@ -263,9 +275,7 @@ func (o *response) finish() bool {
 	default:
 		o.begin(http.StatusOK)
 	}
-	if o.x.kind == standalone {
-		_ = o.rc.SetWriteDeadline(time.Time{}) // the connection lives on
-	}
+	o.limit(0) // the connection lives on
 	o.over, o.held, o.answer = true, nil, nil
 	return o.err == nil
 }

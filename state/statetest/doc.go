@@ -9,8 +9,9 @@
 // porcupine decide whether that was linearizable, and runs the races that
 // session stores are known to lose: the deleted session that comes back, the
 // limit that overshoots, the lost update, the expiry that is counted twice.
-// [RunEvents] does the same for [state.EventStore] and [RunCache] for
-// [state.Cache].
+// The two tests of the session management guide run through a session.Manager
+// on the store. [RunEvents] does the same for [state.EventStore] and [RunCache]
+// for [state.Cache].
 //
 // It is meant for stores of your own and for wrappers: a wrapper is a store and
 // passes the same suite.
@@ -42,5 +43,8 @@
 // them share one store.
 //
 // A suite that cannot fail shows nothing: the package's own tests run it on
-// deliberately broken stores, each of which must be caught.
+// deliberately broken stores, event stores and caches, and each must be caught
+// by the checks named beside it. Who adds a check adds a broken store.
+//
+// The random checks are rapid's: its flags (-rapid.checks, -rapid.seed) apply.
 package statetest

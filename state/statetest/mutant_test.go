@@ -81,6 +81,7 @@ type mutation struct {
 // check named must fail; it passes on the store beneath, as TestRunOnMemory
 // shows.
 func TestBrokenStoresAreCaught(t *testing.T) {
+	skipShort(t)
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()

@@ -116,6 +116,7 @@ func TestRunCacheOnTheSimplestCache(t *testing.T) {
 }
 
 func TestBrokenCachesAreCaught(t *testing.T) {
+	skipShort(t)
 	for broken, caught := range map[string][]string{
 		"ConfoundsNamespaces":  {"SeparatesKeys"},
 		"NeverHits":            {"ReturnsWhatItWasGiven", "DoesNotLookAtDeadlines", "ClearDropsEverything", "InvalidateRefusesLateFills"},

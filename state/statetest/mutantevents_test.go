@@ -42,6 +42,7 @@ func (m *eventMutant) Trim(ctx context.Context, k state.Key, keep state.EventBou
 }
 
 func TestBrokenEventStoresAreCaught(t *testing.T) {
+	skipShort(t)
 	for name, c := range map[string]struct {
 		make   func() *eventMutant
 		caught []string

@@ -46,9 +46,12 @@ func raceCreate(e *env) {
 		if n := won.Load(); n != 1 {
 			e.Fatalf("sixteen Creates of one ref: %d succeeded, want 1", n)
 		}
-		if d := diff2JSON(e.live(k).Data["v"], strconv.FormatInt(winner.Load(), 10)); d != "" {
-			e.Fatalf("sixteen Creates of one ref: what is stored is not the winner's: %s", d)
-		}
+		e.settled(func() error {
+			if d := diff2JSON(e.live(k).Data["v"], strconv.FormatInt(winner.Load(), 10)); d != "" {
+				return fmt.Errorf("sixteen creates of one ref: what is stored is not the winner's: %s", d)
+			}
+			return nil
+		})
 	}
 }
 
@@ -92,13 +95,16 @@ func raceUpdates(e *env) {
 		}
 		return nil
 	})
-	got := e.live(r.Key())
-	if d := diff2JSON(got.Data["n"], strconv.Itoa(writers*each)); d != "" {
-		e.Fatalf("%d increments by compare-and-swap: %s: updates were lost", writers*each, d)
-	}
-	if want := uint64(1 + writers*each); got.Version != want {
-		e.Fatalf("%d increments by compare-and-swap: got version %d, want %d", writers*each, got.Version, want)
-	}
+	e.settled(func() error {
+		got := e.live(r.Key())
+		if d := diff2JSON(got.Data["n"], strconv.Itoa(writers*each)); d != "" {
+			return fmt.Errorf("%d increments by compare-and-swap: %s: updates were lost", writers*each, d)
+		}
+		if want := uint64(1 + writers*each); got.Version != want {
+			return fmt.Errorf("%d increments by compare-and-swap: got version %d, want %d", writers*each, got.Version, want)
+		}
+		return nil
+	})
 }
 
 func (e *env) increment(k state.Key) error {
@@ -319,10 +325,13 @@ func raceOwners(e *env) {
 		if n := won.Load(); n != 1 {
 			e.Fatalf("twelve SetOwners at epoch %d: %d succeeded, want 1", epoch, n)
 		}
-		got := e.live(r.Key())
-		if got.Epoch != epoch+1 || winner[ownerIndex(got.Owner)] != got.Owner {
-			e.Fatalf("twelve SetOwners at epoch %d: got epoch %d and an owner who was told that he lost", epoch, got.Epoch)
-		}
+		e.settled(func() error {
+			got := e.live(r.Key())
+			if got.Epoch != epoch+1 || winner[ownerIndex(got.Owner)] != got.Owner {
+				return fmt.Errorf("twelve SetOwners at epoch %d: got epoch %d and an owner who was told that he lost", epoch, got.Epoch)
+			}
+			return nil
+		})
 	}
 }
 
@@ -366,9 +375,12 @@ func raceFenced(e *env) {
 				last.Store(res.Stamp.Version)
 			}
 		})
-		if got := e.live(r.Key()); got.Version != last.Load() || got.Owner != "new" || got.Epoch != 2 {
-			e.Fatalf("after a takeover: got version %d, owner %q and epoch %d, want %d, new and 2", got.Version, got.Owner, got.Epoch, last.Load())
-		}
+		e.settled(func() error {
+			if got := e.live(r.Key()); got.Version != last.Load() || got.Owner != "new" || got.Epoch != 2 {
+				return fmt.Errorf("after a takeover: got version %d, owner %q and epoch %d, want %d, new and 2", got.Version, got.Owner, got.Epoch, last.Load())
+			}
+			return nil
+		})
 	}
 }
 

@@ -111,3 +111,12 @@ func recordCheck(t *testing.T, groups []group, name string, h Harness) *recorder
 	t.Fatalf("there is no check %s", name)
 	return nil
 }
+
+// skipShort skips tests of the suite itself in short mode, in which the random
+// and concurrent checks do too little to find everything.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("the checks do less in short mode")
+	}
+}

@@ -1,7 +1,9 @@
 package statetest
 
 import (
+	"context"
 	"flag"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,11 +43,58 @@ func openMemory(t testing.TB, clock *Clock) state.Store {
 func TestRunOnMemory(t *testing.T) { Run(t, Harness{Open: openMemory}) }
 
 func TestRunOnMemoryWithItsOwnClock(t *testing.T) {
-	Run(t, Harness{Open: openMemory, OwnClock: true})
+	Run(t, Harness{Open: openMemory, OwnClock: true, ShortLife: 60 * time.Millisecond})
+}
+
+// staleStore answers a Get with a copy that it read up to lag before, as a
+// cache does, and says so.
+type staleStore struct {
+	state.Store
+	lag    time.Duration
+	copies sync.Map // of state.Key to staleCopy
+}
+
+type staleCopy struct {
+	rec  state.Record
+	read time.Time
+}
+
+func (s *staleStore) Get(ctx context.Context, k state.Key) (state.Record, error) {
+	if c, ok := s.copies.Load(k); ok && ctx.Err() == nil && time.Since(c.(staleCopy).read) < s.lag {
+		r := c.(staleCopy).rec
+		return r.Clone(), nil
+	}
+	now := time.Now()
+	r, err := s.Store.Get(ctx, k)
+	if err == nil {
+		s.copies.Store(k, staleCopy{rec: r.Clone(), read: now})
+	}
+	return r, err
+}
+
+func (s *staleStore) Close() error {
+	s.copies.Clear()
+	return s.Store.Close()
+}
+
+func (s *staleStore) Guarantees() state.Guarantees {
+	g := s.Store.Guarantees()
+	g.Staleness = 2 * s.lag
+	return g
+}
+
+// A store whose reads lag behind, as it declares, keeps the contract.
+func TestRunOnStaleStore(t *testing.T) {
+	Run(t, Harness{
+		OwnClock: true, ShortLife: 60 * time.Millisecond,
+		Open: func(t testing.TB, _ *Clock) state.Store {
+			return &staleStore{Store: openMemory(t, nil), lag: 10 * time.Millisecond}
+		},
+	})
 }
 
 func TestRunEventsOnMemory(t *testing.T) { RunEvents(t, Harness{Open: openMemory}) }
 
 func TestRunEventsOnMemoryWithItsOwnClock(t *testing.T) {
-	RunEvents(t, Harness{Open: openMemory, OwnClock: true})
+	RunEvents(t, Harness{Open: openMemory, OwnClock: true, ShortLife: 60 * time.Millisecond})
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"maps"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -16,7 +17,7 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 			results[i].Err = err
 			continue
 		}
-		valid = append(valid, op)
+		valid = append(valid, detach(op))
 		places = append(places, i)
 	}
 	for len(valid) > 0 {
@@ -59,4 +60,29 @@ func (s *Store) writeJob(ctx context.Context, do func(*tx) error) error {
 		return err
 	}
 	return t.err
+}
+
+// detach copies what the caller may change after Apply has returned. The writer
+// may still be at work then, if the caller gave up.
+func detach(op state.Op) state.Op {
+	switch op := op.(type) {
+	case state.CreateOp:
+		op.Record = op.Record.Clone()
+		return op
+	case state.ImportOp:
+		op.Record = op.Record.Clone()
+		return op
+	case state.UpdateOp:
+		op.Data = maps.Clone(op.Data)
+		if op.Meta != nil {
+			meta := *op.Meta
+			op.Meta = &meta
+		}
+		if op.Rotate != nil {
+			rotate := *op.Rotate
+			op.Rotate = &rotate
+		}
+		return op
+	}
+	return op
 }

@@ -1,11 +1,6 @@
 package sqlite
 
-import (
-	"encoding/json"
-	"maps"
-
-	"github.com/coatcheck-mcp/coatcheck/state"
-)
+import "github.com/coatcheck-mcp/coatcheck/state"
 
 func (t *tx) create(op *state.CreateOp) (state.Result, error) {
 	taken, err := t.taken(op.Record.Key())
@@ -26,7 +21,7 @@ func (t *tx) create(op *state.CreateOp) (state.Result, error) {
 		Namespace: op.Record.Namespace, Kind: op.Record.Kind, Ref: op.Record.Ref, User: op.Record.User,
 		Stamp:  op.Stamp(t.now),
 		Secret: state.Secret{Hash: op.Record.Secret.Hash},
-		Meta:   op.Record.Meta, Data: cloneData(op.Record.Data),
+		Meta:   op.Record.Meta, Data: op.Record.Data, Sealed: op.Record.Sealed,
 		LastOp: op.ID,
 	}}
 	if err := t.insert(&r); err != nil {
@@ -38,7 +33,6 @@ func (t *tx) create(op *state.CreateOp) (state.Result, error) {
 
 func (t *tx) importRecord(op *state.ImportOp) (state.Result, error) {
 	r := stored{Record: op.Record}
-	r.Data = cloneData(op.Record.Data)
 	r.Owner, r.Epoch, r.Revision = "", 0, 1
 	r.Created, r.LastAccessed = state.Cut(r.Created), state.Cut(r.LastAccessed)
 	r.IdleDeadline, r.AbsoluteDeadline = state.Cut(r.IdleDeadline), state.Cut(r.AbsoluteDeadline)
@@ -56,13 +50,6 @@ func (t *tx) importRecord(op *state.ImportOp) (state.Result, error) {
 	}
 	r.Remaining = r.Expires().Sub(state.Cut(t.now))
 	return state.Result{Stamp: r.Stamp}, t.insert(&r)
-}
-
-func cloneData(data map[string]json.RawMessage) map[string]json.RawMessage {
-	if data == nil {
-		return map[string]json.RawMessage{}
-	}
-	return maps.Clone(data)
 }
 
 // taken reports whether the key names a record, live or expired, or a
@@ -85,12 +72,12 @@ func (t *tx) insert(r *stored) error {
 	err = t.query(`INSERT INTO records (namespace, ref, kind, user, version, revision, epoch, owner,
 			created_at, last_accessed_at, idle_deadline, absolute_deadline, sweep_at,
 			secret_hash, previous_hash, previous_until, last_op,
-			address, user_agent, protocol_version, capabilities, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+			address, user_agent, protocol_version, capabilities, data, sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(r.Key()).text(r.Kind).user(r.User).
 		uint64(r.Version).uint64(r.Revision).uint64(r.Epoch).text(r.Owner).
 		time(r.Created).time(r.LastAccessed).time(r.IdleDeadline).time(r.AbsoluteDeadline).time(r.Expires()).
-		secret(r.Secret).bytes(r.LastOp[:]).meta(&r.Meta).raw(data).exec()
+		secret(r.Secret).bytes(r.LastOp[:]).meta(&r.Meta).raw(data).sealed(r.Sealed).exec()
 	if err != nil {
 		return err
 	}

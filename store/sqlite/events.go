@@ -1,10 +1,12 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -20,16 +22,37 @@ func (s *Store) Append(ctx context.Context, key state.Key, epoch uint64, appends
 	if err := checkAppend(key, appends); err != nil {
 		return err
 	}
-	var refusal error
+	appends = detachEvents(appends)
+	return s.writeOrRefuse(ctx, func(t *tx) (error, error) { return t.append(key, epoch, appends) })
+}
+
+// writeOrRefuse has do done in a transaction. do returns why it refused, and
+// the error of the database.
+func (s *Store) writeOrRefuse(ctx context.Context, do func(*tx) (refusal, err error)) error {
+	// The writer may still write to it after the caller gave up.
+	refusal := new(error)
 	err := s.writeJob(ctx, func(t *tx) error {
 		var err error
-		refusal, err = t.append(key, epoch, appends)
+		*refusal, err = do(t)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return refusal
+	return *refusal
+}
+
+// detachEvents is detach for events.
+func detachEvents(appends []state.EventAppend) []state.EventAppend {
+	appends = slices.Clone(appends)
+	for i := range appends {
+		events := make([][]byte, len(appends[i].Events))
+		for j, e := range appends[i].Events {
+			events[j] = bytes.Clone(e)
+		}
+		appends[i].Events = events
+	}
+	return appends
 }
 
 func checkAppend(key state.Key, appends []state.EventAppend) error {

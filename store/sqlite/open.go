@@ -17,7 +17,7 @@ import (
 )
 
 // prepareFile makes sure that path is a file that only its owner can read, and
-// returns its absolute form.
+// returns where it is: SQLite puts its log there, not beside a link.
 func prepareFile(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("the path is empty: give the path of a file")
@@ -36,25 +36,32 @@ func prepareFile(path string) (string, error) {
 		return "", errors.New("it is a folder: give the path of a file")
 	case err == nil && !info.Mode().IsRegular():
 		return "", errors.New("it is not a regular file")
-	case err == nil || !errors.Is(err, fs.ErrNotExist):
-		return path, err
+	case errors.Is(err, fs.ErrNotExist):
+		err = createFile(path, folder)
 	}
-	// SQLite would create it readable by all.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("create it: %w", err)
+		return "", err
 	}
-	if err := f.Close(); err != nil {
-		return "", fmt.Errorf("create it: %w", err)
+	return filepath.EvalSymlinks(path)
+}
+
+// createFile creates the file, which SQLite would make readable by all.
+func createFile(path, folder string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("create it: %w", err)
 	}
 	// Acknowledged writes are of no use in a file that has no name after a
 	// loss of power.
 	for _, dir := range []string{folder, filepath.Dir(folder)} {
 		if err := syncFolder(dir); err != nil {
-			return "", fmt.Errorf("sync its folder: %w", err)
+			return fmt.Errorf("sync its folder: %w", err)
 		}
 	}
-	return path, nil
+	return nil
 }
 
 // syncFolder makes the names in a folder durable, where the system can.

@@ -47,6 +47,22 @@ func TestOpenTakesAnyPath(t *testing.T) {
 	}
 }
 
+func TestOpenFollowsLinks(t *testing.T) {
+	real, link := filepath.Join(t.TempDir(), "state.db"), filepath.Join(t.TempDir(), "link.db")
+	symlink(t, real, link) // to nothing yet
+	s := openTest(t, link, Options{})
+	if _, ok := s.cache.witness.glance(); !ok {
+		t.Error("the WAL index was not found behind the link")
+	}
+	other := openTest(t, real, Options{})
+	key := create(t, s, "x")
+	get(t, other, key)
+	do(t, other, state.DeleteOp{Key: key, Reason: state.ReasonRevoked})
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("Get after revocation through another path: %v", err)
+	}
+}
+
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	write := func(content string) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {

@@ -39,6 +39,7 @@ type Options struct {
 	pragmas    string // of the writer
 	noWALPeek  bool   // do without the shared memory of SQLite
 	groupLimit int    // operations in a transaction; zero: maxGroup
+	patience   time.Duration
 }
 
 // A Store keeps records in an SQLite database. It implements [state.Store] and
@@ -87,6 +88,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.groupLimit <= 0 {
 		o.groupLimit = maxGroup
+	}
+	if o.patience <= 0 {
+		o.patience = patience
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -11,7 +11,8 @@ import (
 const sweepBatch = 500
 
 // Sweep implements [state.Store]. If it fails after it ended some records, it
-// returns those with the error.
+// returns those with the error. ctx is heeded between batches: within one, the
+// ends would be lost.
 func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End, error) {
 	if err := checkSweep(opts); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func checkSweep(opts state.SweepOptions) error {
 // sweepOnce looks at no more than n records that are due, and reports whether
 // there may be others.
 func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (ends []state.End, more bool, err error) {
-	err = s.writeJob(ctx, func(t *tx) error {
+	err = s.writeBatch(ctx, func(t *tx) error {
 		ends, more = nil, false
 		due, err := t.due(opts, n)
 		if err != nil {
@@ -62,6 +63,14 @@ func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (
 		return nil, false, err
 	}
 	return ends, more, nil
+}
+
+// writeBatch is writeJob for what is not given up once it is asked for.
+func (s *Store) writeBatch(ctx context.Context, do func(*tx) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.writeJob(context.WithoutCancel(ctx), do)
 }
 
 // sweep ends the record if it has expired, and otherwise puts it off.
@@ -125,7 +134,7 @@ func (s *Store) forget(ctx context.Context, opts state.SweepOptions) error {
 	for left := opts.Limit(); left > 0; left -= sweepBatch {
 		n := min(left, sweepBatch)
 		var forgotten int64
-		err := s.writeJob(ctx, func(t *tx) error {
+		err := s.writeBatch(ctx, func(t *tx) error {
 			err := t.query(`DELETE FROM ended WHERE namespace = ?1 AND ref IN (
 					SELECT ref FROM ended INDEXED BY ended_by_forget
 					WHERE namespace = ?1 AND forget_at <= ? LIMIT ?)`).

@@ -11,23 +11,16 @@ func (s *Store) Trim(ctx context.Context, key state.Key, keep state.EventBounds)
 	if err := state.CheckKey(key); err != nil {
 		return err
 	}
-	var refusal error
-	err := s.writeJob(ctx, func(t *tx) error {
-		refusal = nil
+	return s.writeOrRefuse(ctx, func(t *tx) (refusal, err error) {
 		r, err := t.stamp(key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if r == nil || r.Expired(t.now) {
-			refusal, err = t.missingError(key, r)
-			return err
+			return t.missingError(key, r)
 		}
-		return t.trimEvents(r.id, keep)
+		return nil, t.trimEvents(r.id, keep)
 	})
-	if err != nil {
-		return err
-	}
-	return refusal
 }
 
 // trimEvents drops the record's oldest events. Events are numbered as they are

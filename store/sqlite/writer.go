@@ -110,7 +110,7 @@ func (w *writer) submit(ctx context.Context, t *task) error {
 	if t.withdraw() {
 		return context.Cause(ctx)
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(w.store.opts.patience)
 	defer timer.Stop()
 	select {
 	case <-t.done:

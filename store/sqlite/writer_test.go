@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,37 @@ func TestCancelledAfterItWasBegunReturnsTheTrueResult(t *testing.T) {
 	if err != nil {
 		t.Errorf("cancelled after it was begun: %v, want its result", err)
 	}
+}
+
+func TestCancelledWhileTheDiskHangsIsUnknown(t *testing.T) {
+	hangs, let := make(chan struct{}), make(chan struct{})
+	var hang atomic.Bool
+	v := &testVFS{sync: func(string) error {
+		if hang.Swap(false) {
+			close(hangs)
+			<-let
+		}
+		return nil
+	}}
+	s := openTest(t, "", Options{VFS: v.register(t), patience: time.Millisecond})
+	op := createOp(newKey(t), "x")
+	hang.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	var result state.Result
+	var wg sync.WaitGroup
+	wg.Go(func() { result = s.Apply(ctx, op)[0] })
+	<-hangs
+	cancel()
+	wg.Wait() // though the disk still hangs
+	if !errors.Is(result.Err, state.ErrUnknownOutcome) || !errors.Is(result.Err, context.Canceled) {
+		t.Errorf("cancelled while the disk hangs: %v, want ErrUnknownOutcome and context.Canceled", result.Err)
+	}
+	clear(op.Record.Data) // it is the caller's again
+	close(let)
+	eventually(t, "the write arrives", func() bool {
+		r, err := s.Get(t.Context(), op.Record.Key())
+		return err == nil && len(r.Data) == 1
+	})
 }
 
 func TestFullQueueMakesCallersWaitUntilTheyGiveUp(t *testing.T) {

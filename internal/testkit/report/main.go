@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -55,11 +58,11 @@ type report struct {
 	passed, failed, skipped int
 	output                  map[string][]string // of running tests and packages
 	tests                   map[string]int      // of each package
-	skips                   []string
+	skips                   map[string][]string // names by reason
 }
 
 func newReport(w io.Writer) *report {
-	return &report{w: w, output: map[string][]string{}, tests: map[string]int{}}
+	return &report{w: w, output: map[string][]string{}, tests: map[string]int{}, skips: map[string][]string{}}
 }
 
 func (r *report) read(in io.Reader) error {
@@ -106,7 +109,8 @@ func (r *report) endTest(e event, key string) {
 		fmt.Fprint(r.w, strings.Join(r.output[key], ""))
 	case "skip":
 		r.skipped++
-		r.skips = append(r.skips, fmt.Sprintf("%s.%s: %s", e.Package, e.Test, reason(r.output[key])))
+		why := reason(r.output[key])
+		r.skips[why] = append(r.skips[why], path.Base(e.Package)+"."+e.Test)
 	default:
 		return
 	}
@@ -133,13 +137,16 @@ func (r *report) endPackage(e event, key string) {
 	delete(r.output, key)
 }
 
+// place is where in the source a test said something.
+var place = regexp.MustCompile(`^\S+\.go:\d+: `)
+
 // reason is what a test said when it skipped.
 func reason(output []string) string {
 	said := slices.DeleteFunc(slices.Clone(output), func(s string) bool {
 		s = strings.TrimSpace(s)
 		return strings.HasPrefix(s, "=== ") || strings.HasPrefix(s, "--- ")
 	})
-	return strings.Join(strings.Fields(strings.Join(said, " ")), " ")
+	return place.ReplaceAllString(strings.Join(strings.Fields(strings.Join(said, " ")), " "), "")
 }
 
 func (r *report) close() {
@@ -151,8 +158,8 @@ func (r *report) close() {
 	}
 	if len(r.skips) > 0 {
 		fmt.Fprintln(r.w, "\nskipped:")
-		for _, s := range r.skips {
-			fmt.Fprintln(r.w, "  "+s)
+		for _, why := range slices.Sorted(maps.Keys(r.skips)) {
+			fmt.Fprintf(r.w, "  %s:\n    %s\n", why, strings.Join(r.skips[why], " "))
 		}
 	}
 	fmt.Fprintf(r.w, "\n%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)

@@ -29,7 +29,7 @@ func TestAbsent(t *testing.T) { t.Skip("no spoon here") }
 	if code := run([]string{"./..."}, &out, &out); code != 0 {
 		t.Errorf("exit %d", code)
 	}
-	for _, want := range []string{"ok  \tprobe\t", "\t3 tests\n", "probe.TestAbsent: probe_test.go:4: no spoon here\n", "\n2 passed, 0 failed, 1 skipped\n"} {
+	for _, want := range []string{"ok  \tprobe\t", "\t3 tests\n", "\nskipped:\n  no spoon here:\n    probe.TestAbsent\n", "\n2 passed, 0 failed, 1 skipped\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}
