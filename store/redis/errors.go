@@ -40,7 +40,7 @@ func writeError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if refused, word := refusal(err); refused != nil {
+	if word, refused := refusal(err); refused != nil {
 		return fmt.Errorf("write to redis: %w: %s", refused, word)
 	}
 	if neverSent(err) {
@@ -54,7 +54,7 @@ func readError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if refused, word := refusal(err); refused != nil {
+	if word, refused := refusal(err); refused != nil {
 		return fmt.Errorf("read from redis: %w: %s", refused, word)
 	}
 	return fmt.Errorf("read from redis: %w: %w", state.ErrUnavailable, err)
@@ -62,21 +62,21 @@ func readError(err error) error {
 
 // refusal returns what an answer of the server means if it says that nothing
 // was done. Only its first word is repeated: the rest may be data.
-func refusal(err error) (meaning error, word string) {
+func refusal(err error) (word string, meaning error) {
 	re, ok := rueidis.IsRedisErr(err)
 	if !ok {
-		return nil, ""
+		return "", nil
 	}
 	word, _, _ = strings.Cut(re.Error(), " ")
 	if m := refusals[word]; m != nil {
-		return m, word
+		return word, m
 	}
 	// A script of ours was aborted before it wrote, when keys of its slot
 	// were on the move.
 	if strings.Contains(re.Error(), "non local key") {
-		return state.ErrUnavailable, "slot on the move"
+		return "slot on the move", state.ErrUnavailable
 	}
-	return nil, ""
+	return "", nil
 }
 
 // neverSent reports whether the error is one from before anything was sent.

@@ -24,7 +24,6 @@ type load struct {
 	done atomic.Int64 // acknowledged writes
 	lost atomic.Int64 // writes with an unknown outcome
 	out  atomic.Int64 // writes that were not made
-	mu   sync.Mutex   // guards ws
 	ws   []*writer
 }
 
@@ -89,6 +88,13 @@ func (l *load) update(w *writer, n int) {
 		w.version++
 	case errors.Is(err, state.ErrUnknownOutcome):
 		l.resolve(w, id)
+	case errors.Is(err, state.ErrConflict) && len(w.open) > 0:
+		// One that was not there when it was looked for was still on its way.
+		r, err := l.s.Get(context.Background(), w.key)
+		if _, mine := w.open[r.LastOp]; err != nil || !mine || r.Version != w.version+1 {
+			l.t.Errorf("a conflict with somebody else's version %d: %v", r.Version, err)
+		}
+		w.version = r.Version
 	case errors.Is(err, state.ErrConflict):
 		l.t.Errorf("update of version %d, which nobody else writes: %v", w.version, err)
 	}
@@ -105,9 +111,8 @@ func (l *load) resolve(w *writer, id state.OpID) {
 			w.version++
 			return
 		case err == nil && r.Version == w.version:
-			// Not there. It cannot come later either, unless it is still on
-			// its way; the next update then fails, and this one is undone by
-			// nothing.
+			// Not there, but it may still be on its way: then the next
+			// update will meet it.
 			w.open[id] = w.version
 			return
 		case err == nil:

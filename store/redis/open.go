@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/bits"
 	"net"
 	"strconv"
 	"strings"
@@ -111,6 +112,7 @@ func (o *Options) client() rueidis.ClientOption {
 		TLSConfig:           o.TLS,
 		Dialer:              dialer,
 		ConnWriteTimeout:    o.Timeout,
+		PipelineMultiplex:   o.multiplex(),
 		BlockingPoolSize:    o.Pool.Max,
 		BlockingPoolMinSize: o.Pool.MinIdle,
 		BlockingPoolCleanup: o.Pool.IdleTimeout,
@@ -137,6 +139,15 @@ func (o *Options) client() rueidis.ClientOption {
 		c.DialCtxFn = o.dial
 	}
 	return c
+}
+
+// multiplex is the number of pipelines as the client has it: the exponent of
+// two, where zero leaves it to the client and less than that is one.
+func (o *Options) multiplex() int {
+	if o.Pipelines == 1 {
+		return -1
+	}
+	return bits.Len(uint(o.Pipelines) >> 1)
 }
 
 func (o *Options) dial(ctx context.Context, address string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {

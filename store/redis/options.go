@@ -79,6 +79,10 @@ type Options struct {
 
 	// Pool bounds the connections beside the pipelined ones.
 	Pool Pool
+	// Pipelines is how many pipelined connections there are to each server: a
+	// power of two, 16 at most. Zero: 1 to each node of a cluster, else 1, 2 or
+	// 4 by GOMAXPROCS.
+	Pipelines int
 	// ConnectTimeout bounds the opening of a connection, greeting included.
 	// Zero: DefaultConnectTimeout.
 	ConnectTimeout time.Duration
@@ -124,8 +128,8 @@ func (o *Options) nowScript() string {
 
 // A Pool bounds the connections that are lent to one user at a time: to
 // [Store.WithConn], to writes that wait for replicas, and to watches, one for
-// each namespace that is watched. All other operations share one pipelined
-// connection to each server, which is always there.
+// each namespace that is watched. All other operations share the pipelined
+// connections, which stay once they have been used.
 type Pool struct {
 	// Max bounds them; who finds none waits for the deadline of its context,
 	// and is then told [state.ErrUnavailable]. Zero: DefaultPoolMax.
@@ -184,6 +188,8 @@ func (o *Options) check() error {
 		return invalid("pool max", "must be at least 1")
 	case o.Pool.MinIdle < 0 || o.Pool.MinIdle > o.Pool.Max:
 		return invalid("pool min idle", "must be from 0 to the maximum of the pool")
+	case o.Pipelines < 0 || o.Pipelines > 16 || o.Pipelines&(o.Pipelines-1) != 0:
+		return invalid("pipelines", "must be 1, 2, 4, 8 or 16")
 	case o.Replicas < 0:
 		return invalid("replicas", "negative")
 	case o.Database < 0:

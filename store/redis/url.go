@@ -29,6 +29,7 @@ import (
 //	pool_max          most connections beside the pipelined ones (32)
 //	pool_min_idle     how many of them are kept open (0)
 //	pool_idle_timeout after how long the others are closed (5m)
+//	pipelines         pipelined connections to each server: 1, 2, 4, 8 or 16
 //	connect_timeout   (3s)
 //	timeout           how long a server may be silent (3s)
 //	deletes, writes   leader, quorum or all: what deletes (quorum) and other
@@ -65,6 +66,7 @@ func ParseURL(text string) (Options, error) {
 			MinIdle:     p.number("pool_min_idle"),
 			IdleTimeout: p.duration("pool_idle_timeout"),
 		},
+		Pipelines:      p.number("pipelines"),
 		ConnectTimeout: p.duration("connect_timeout"),
 		Timeout:        p.duration("timeout"),
 		Deletes:        Level(p.text("deletes")),

@@ -115,14 +115,11 @@ func (c *Cluster) MoveSlot(slot int, from, to *Server, between func()) {
 	to.Do("CLUSTER", "SETSLOT", n, "IMPORTING", fromID)
 	from.Do("CLUSTER", "SETSLOT", n, "MIGRATING", toID)
 	move := func(count int) bool {
-		keys := strings.Split(from.Do("CLUSTER", "GETKEYSINSLOT", n, strconv.Itoa(count)), "\n")
-		if keys[0] == "" {
-			return false
-		}
+		keys := from.List("CLUSTER", "GETKEYSINSLOT", n, strconv.Itoa(count))
 		for _, key := range keys {
 			from.Do("MIGRATE", "127.0.0.1", to.Port(), key, "0", "5000")
 		}
-		return true
+		return len(keys) > 0
 	}
 	move(2)
 	between()

@@ -183,6 +183,16 @@ func (s *Server) Do(args ...string) string {
 	return reply
 }
 
+// List is Do for an answer that is an array of any bytes.
+func (s *Server) List(args ...string) []string {
+	s.t.Helper()
+	parts, err := s.list(args...)
+	if err != nil {
+		s.t.Fatalf("%s: %v", args[0], err)
+	}
+	return parts
+}
+
 // Info returns a field of the answer to INFO.
 func (s *Server) Info(field string) string {
 	s.t.Helper()
@@ -203,3 +213,6 @@ func (s *Server) Replica(args ...string) *Server {
 }
 
 func (s *Server) String() string { return fmt.Sprintf("%s on %s", filepath.Base(s.bin), s.Addr()) }
+
+// FreePort returns a port of the loopback interface that nobody uses.
+func FreePort(t testing.TB) string { return strconv.Itoa(freePort(t)) }
