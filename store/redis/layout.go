@@ -25,6 +25,7 @@ import (
 //
 // Metadata and data are each a record in the form of [state.AppendRecord] with
 // nothing else in it, so that one can be replaced without reading the other.
+// Sealed content goes with the data.
 // Nothing stands for none.
 //
 // The form of a tombstone:
@@ -50,7 +51,7 @@ func appendRest(b []byte, r *state.Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := encodeData(r.Ref, r.Data)
+	data, err := encodeData(r.Ref, r.Data, r.Sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -95,11 +96,12 @@ func encodeMeta(ref state.Ref, m *state.Metadata) ([]byte, error) {
 	return state.AppendRecord(make([]byte, 0, 96+metaSize(m)), &state.Record{Ref: ref, Meta: *m})
 }
 
-func encodeData(ref state.Ref, data map[string]json.RawMessage) ([]byte, error) {
-	if len(data) == 0 {
+func encodeData(ref state.Ref, data map[string]json.RawMessage, sealed []byte) ([]byte, error) {
+	if len(data) == 0 && len(sealed) == 0 {
 		return nil, nil
 	}
-	return state.AppendRecord(make([]byte, 0, 96+dataSize(data)+8*len(data)), &state.Record{Ref: ref, Data: data})
+	room := 96 + dataSize(data) + 8*len(data) + len(sealed)
+	return state.AppendRecord(make([]byte, 0, room), &state.Record{Ref: ref, Data: data, Sealed: sealed})
 }
 
 func metaSize(m *state.Metadata) int { return state.Size(&state.Record{Meta: *m}) }
@@ -188,7 +190,7 @@ func parseContent(r *state.Record, meta, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the data of %v: %w", r.Key(), err)
 	}
-	r.Data = d.Data
+	r.Data, r.Sealed = d.Data, d.Sealed
 	return nil
 }
 

@@ -65,10 +65,10 @@ func (s *Store) firstArgs(key state.Key) []string {
 
 func (s *Store) createCall(tag string, op *state.CreateOp) (*call, error) {
 	given := &op.Record
-	rest, err := appendRest(make([]byte, 0, 512+state.Size(given)), &state.Record{
+	rest, err := appendRest(make([]byte, 0, 512+state.Size(given)+len(given.Sealed)), &state.Record{
 		Ref: given.Ref, Kind: given.Kind, User: given.User,
 		Secret: state.Secret{Hash: given.Secret.Hash},
-		Meta:   given.Meta, Data: given.Data, LastOp: op.ID,
+		Meta:   given.Meta, Data: given.Data, Sealed: given.Sealed, LastOp: op.ID,
 	})
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (s *Store) importCall(tag string, op *state.ImportOp) (*call, error) {
 	if !r.Secret.Previous.IsZero() {
 		until = unixMilli(r.Secret.PreviousUntil)
 	}
-	b, err := appendRest(appendStamps(make([]byte, 0, 512+state.Size(&r)), &r.Stamp), &r)
+	b, err := appendRest(appendStamps(make([]byte, 0, 512+state.Size(&r)+len(r.Sealed)), &r.Stamp), &r)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (s *Store) updateCall(tag string, op *state.UpdateOp) (*call, error) {
 		if meta, err = encodeMeta(op.Key.Ref, &given.Meta); err != nil {
 			return nil, err
 		}
-		if data, err = encodeData(op.Key.Ref, op.Data); err != nil {
+		if data, err = encodeData(op.Key.Ref, op.Data, op.Sealed); err != nil {
 			return nil, err
 		}
 	}
