@@ -10,7 +10,7 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
 )
 
-// ErrNotBuilt is the error of Parse for a store that is planned and not there.
+// ErrNotBuilt is the error for what is planned and not there.
 var ErrNotBuilt = errors.New("is not available in this build")
 
 // A Scheme says which store a URL is of.

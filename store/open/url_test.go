@@ -60,7 +60,7 @@ func TestMistakesAreExplainedWithoutThePassword(t *testing.T) {
 		"redis://:" + password + "@h?x=y":      "not known",
 		"postgres:" + password:                 "write postgres://",
 		"postgres://ann:" + password + "@h h/": "write postgres://",
-		"postgres://ann:" + password + "@h/?connect_timeout=" + password: "connect_timeout",
+		"postgres://ann:" + password + "@h/?connect_timeout=x": "connect_timeout",
 	} {
 		_, err := open.Parse(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), password) {
