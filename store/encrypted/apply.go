@@ -65,7 +65,7 @@ func (s *Store) applyWave(ctx context.Context, ops []state.Op, wave []int, resul
 	sealed := make([]state.Op, 0, len(wave))
 	which := make([]int, 0, len(wave))
 	for n, i := range wave {
-		if prepared[n] != nil {
+		if results[i].Err == nil {
 			sealed, which = append(sealed, prepared[n]), append(which, i)
 		}
 	}
@@ -74,28 +74,30 @@ func (s *Store) applyWave(ctx context.Context, ops []state.Op, wave []int, resul
 	}
 	for n, res := range s.inner.Apply(ctx, sealed...) {
 		i := which[n]
-		results[i] = s.finish(ops[i], sealed[n], res)
+		results[i] = s.finish(ops[i], res)
 	}
 }
 
-// prepareAll returns the sealed operations; nil for those that failed, whose
-// results say why.
+// prepareAll returns the sealed operations. Those that failed have their errors
+// in their results.
 func (s *Store) prepareAll(ctx context.Context, ops []state.Op, wave []int, results []state.Result) []state.Op {
 	prepared := make([]state.Op, len(wave))
+	if len(wave) == 1 {
+		i := wave[0]
+		prepared[0], results[i].Err = s.prepareAny(ctx, ops[i])
+		return prepared
+	}
 	var reads errgroup.Group
 	reads.SetLimit(concurrentReads)
 	for n, i := range wave {
-		update, reading := ops[i].(state.UpdateOp)
-		switch {
-		case !reading:
-			prepared[n], results[i].Err = s.prepare(ops[i])
-		case len(wave) == 1:
-			prepared[n], results[i].Err = s.prepareUpdate(ctx, &update)
-		default:
-			reads.Go(func() error {
-				prepared[n], results[i].Err = s.prepareUpdate(ctx, &update)
-				return nil
-			})
+		prepareOne := func() error {
+			prepared[n], results[i].Err = s.prepareAny(ctx, ops[i])
+			return nil
+		}
+		if _, reading := ops[i].(state.UpdateOp); reading {
+			reads.Go(prepareOne)
+		} else {
+			_ = prepareOne()
 		}
 	}
 	_ = reads.Wait() // each has its error in its result
@@ -124,6 +126,13 @@ func (s *Store) check(op state.Op) error {
 		return &state.InvalidError{What: "lifetime", Why: "must be at most " + longest.String() + ", as this encrypted store is set up"}
 	}
 	return nil
+}
+
+func (s *Store) prepareAny(ctx context.Context, op state.Op) (state.Op, error) {
+	if update, ok := op.(state.UpdateOp); ok {
+		return s.prepareUpdate(ctx, &update)
+	}
+	return s.prepare(op)
 }
 
 // prepare seals an operation that needs no look at the record.
@@ -162,7 +171,7 @@ func (s *Store) sealNew(r *state.Record, version uint64, imported bool) (state.R
 
 // finish makes of a result of the inner store the caller's, and remembers what
 // it says.
-func (s *Store) finish(op, sealed state.Op, res state.Result) state.Result {
+func (s *Store) finish(op state.Op, res state.Result) state.Result {
 	key := op.Target()
 	res.Ended = s.ends(res.Ended)
 	if res.Err != nil {

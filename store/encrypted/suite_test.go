@@ -1,6 +1,7 @@
 package encrypted_test
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/state/statetest"
 	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
+	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
 )
 
 func newRing(t testing.TB) *keyring.Ring {
@@ -51,5 +53,45 @@ func TestEncryptedMemoryKeepsTheContract(t *testing.T) {
 func TestEncryptedMemoryKeepsEvents(t *testing.T) {
 	statetest.RunEvents(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
 		return wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{Clock: now(clock)})
+	}})
+}
+
+func openSQLite(t testing.TB, clock *statetest.Clock) state.Store {
+	t.Helper()
+	inner, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{Clock: now(clock)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrap(t, inner, newRing(t), encrypted.Options{Clock: now(clock)})
+}
+
+func TestEncryptedSQLiteKeepsTheContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the same on memory is run")
+	}
+	statetest.Run(t, statetest.Harness{Open: openSQLite})
+	statetest.RunEvents(t, statetest.Harness{Open: openSQLite})
+}
+
+// Two layers with rings of their own: what the outer one seals is content to
+// the inner one.
+func TestEncryptedTwiceKeepsTheContract(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the same without is run")
+	}
+	statetest.Run(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
+		inner := wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{Clock: now(clock)})
+		return wrap(t, inner, newRing(t), encrypted.Options{Clock: now(clock)})
+	}})
+}
+
+func TestEncryptedKeepsTheContractWithALifetimeBound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the same without is run")
+	}
+	statetest.Run(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
+		return wrap(t, memory.New(memory.Options{Clock: now(clock)}), newRing(t), encrypted.Options{
+			Clock: now(clock), MaxLifetime: 100 * 365 * 24 * time.Hour,
+		})
 	}})
 }
