@@ -106,15 +106,31 @@ func BenchmarkUpdate(b *testing.B) {
 	for i := range versions {
 		versions[i] = 1
 	}
-	b.Run("store", func(b *testing.B) {
-		with64(b, raw, func(i int) error {
-			// No two callers have a record in common.
-			r := s.Apply(ctx, state.UpdateOp{
-				Key: keys[i], Version: versions[i], Data: map[string]json.RawMessage{"v": benchValue},
-			})[0]
-			versions[i] = max(r.Stamp.Version, versions[i])
-			return r.Err
-		})
+	update := func(i int) error {
+		// No two callers have a record in common.
+		r := s.Apply(ctx, state.UpdateOp{
+			Key: keys[i], Version: versions[i], Data: map[string]json.RawMessage{"v": benchValue},
+		})[0]
+		versions[i] = max(r.Stamp.Version, versions[i])
+		return r.Err
+	}
+	b.Run("store", func(b *testing.B) { with64(b, raw, update) })
+	b.Run("watched", func(b *testing.B) {
+		ctx, stop := context.WithCancel(ctx)
+		changes, err := s.Watch(ctx, state.WatchOptions{Namespace: "bench"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		heard := make(chan struct{})
+		go func() {
+			defer close(heard)
+			for range changes {
+			}
+		}()
+		with64(b, raw, update)
+		b.StopTimer()
+		stop()
+		<-heard
 	})
 	b.Run("raw", func(b *testing.B) {
 		with64(b, raw, func(i int) error {
