@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	readGroups  = 3 // round trips that read, at once
+	readGroups  = 2 // round trips that read, at once
 	writeGroups = 2 // commits, at once; more would only be smaller
 	maxReads    = 256
 	maxWrites   = 256 // operations in one transaction

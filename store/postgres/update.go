@@ -24,16 +24,18 @@ const (
 			AND t.user_size + t.meta_size + $8 <= 262144` + updateLive + `
 		RETURNING 1, ` + updateReturns + `, pg_notify($1, ` + updateLine + `)`
 
-	// All rows are locked, in the order given, before any is changed. A
+	// All rows are locked, in the order given, before any is changed. Data is
+	// not unnested, since the server would copy it from node to node. A
 	// notification has at most 32 lines, which fit into 8000 bytes.
 	updateMany = `WITH l AS MATERIALIZED (
 			SELECT FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS i (namespace, id, ord)
 			JOIN {s}.sessions t ON t.namespace = i.namespace AND t.id = i.id
 			ORDER BY i.ord FOR UPDATE OF t
 		), u AS (
-			UPDATE {s}.sessions t ` + updateSet + `, last_op = i.op, data = i.data::jsonb, opaque = i.opaque, data_size = i.size
-			FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::integer[], $9::bytea[])
-				WITH ORDINALITY AS i (namespace, id, epoch, version, data, opaque, size, op, ord)
+			UPDATE {s}.sessions t ` + updateSet + `, last_op = ($9::bytea[])[i.ord], data = ($6::text[])[i.ord]::jsonb,
+				opaque = ($7::text[])[i.ord], data_size = i.size
+			FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $8::integer[])
+				WITH ORDINALITY AS i (namespace, id, epoch, version, size, ord)
 			WHERE (SELECT count(*) FROM l) >= 0
 				AND t.namespace = i.namespace AND t.id = i.id AND t.version = i.version AND (i.epoch = 0 OR t.epoch = i.epoch)
 				AND t.user_size + t.meta_size + i.size <= 262144` + updateLive + `

@@ -33,6 +33,15 @@ CREATE TABLE {s}.sessions (
   PRIMARY KEY (id, namespace)
 ) WITH (fillfactor = 70);
 
+-- Where the server has it: a fraction of the cost of the default.
+DO $$
+BEGIN
+  ALTER TABLE {s}.sessions ALTER COLUMN data SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+  NULL;
+END
+$$;
+
 -- No index leads with the namespace, which mostly is the same in all rows: so
 -- the planner never takes that alone to find a row.
 CREATE INDEX idx_sessions_user_id ON {s}.sessions (user_id, namespace, kind);
