@@ -97,3 +97,16 @@ func TestStoreURLs(t *testing.T) {
 		}
 	}
 }
+
+func TestLongTablesAreNotHeldBack(t *testing.T) {
+	var out strings.Builder
+	p := newPrinter(&out, false)
+	for range pageLines {
+		if err := p.line(nil, "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(out.String(), "\n"); got != pageLines {
+		t.Errorf("%d of %d lines printed", got, pageLines)
+	}
+}
