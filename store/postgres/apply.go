@@ -53,9 +53,9 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 		l = &s.updates
 	}
 	for len(encoded) > 0 {
-		n := min(len(encoded), maxWrites)
+		n, weight := chunk(encoded)
 		w := &write{ops: encoded[:n]}
-		for i, r := range s.submit(ctx, l, w) {
+		for i, r := range s.submit(ctx, l, w, weight) {
 			results[at[i]] = r
 		}
 		encoded, at = encoded[n:], at[n:]
@@ -63,11 +63,24 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 	return results
 }
 
+// chunk returns how many of the operations go into one transaction at most, and
+// what they weigh.
+func chunk(ops []*operation) (n, weight int) {
+	for _, o := range ops {
+		w := 1 + (len(o.data)+len(o.opaque)+len(o.sealed))/weightBytes
+		if n > 0 && weight+w > maxWrites {
+			break
+		}
+		n, weight = n+1, weight+w
+	}
+	return n, weight
+}
+
 // submit has the operations done and returns their results.
-func (s *Store) submit(ctx context.Context, l *lane[*write], w *write) []state.Result {
+func (s *Store) submit(ctx context.Context, l *lane[*write], w *write, weight int) []state.Result {
 	n := len(w.ops)
 	w.results = make([]state.Result, n)
-	err := l.do(ctx, w, n)
+	err := l.do(ctx, w, weight)
 	if err == nil {
 		return w.results
 	}

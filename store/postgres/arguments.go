@@ -1,7 +1,7 @@
 package postgres
 
 // applyArgs is the number of parameters of coatcheck_apply_v1.
-const applyArgs = 37
+const applyArgs = 38
 
 // column returns a parameter with a value of each operation, or NULL, which
 // costs nothing, if none of them has one.
@@ -23,6 +23,7 @@ func column[T any](ops []*operation, has func(*operation) bool, value func(*oper
 }
 
 func hasOpaque(o *operation) bool  { return o.opaque != nil }
+func isSealed(o *operation) bool   { return o.sealed != nil }
 func hasOpID(o *operation) bool    { return o.opID != nil }
 func hasSecret(o *operation) bool  { return o.secret != nil }
 func always(*operation) bool       { return true }
@@ -53,6 +54,7 @@ func (s *Store) arguments(ops []*operation) params {
 
 	p.byteses(oidText, column(ops, hasData, func(o *operation) []byte { return o.data }))
 	p.byteses(oidText, column(ops, hasOpaque, func(o *operation) []byte { return o.opaque }))
+	p.byteses(oidBytea, column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
 	p.optInt4s(column(ops, hasData, func(o *operation) opt[int32] { return o.size }))
 
 	p.byteses(oidBytea, column(ops, hasOpID, func(o *operation) []byte { return o.opID }))

@@ -32,6 +32,7 @@
 //     and drops spaces, the order of keys and double keys. Values with numbers
 //     that it would round, refuse or blow up (1e100000) are in opaque instead, a
 //     JSON object too, which SQL conditions do not see.
+//   - sealed is what store/encrypted keeps in place of the metadata and data.
 //   - created_at and last_accessed.
 //   - idle_deadline and absolute_deadline: the record has expired when either is
 //     reached.

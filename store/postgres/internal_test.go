@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -20,7 +21,7 @@ func FuzzSplitObjectAgreesWithEncodingJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var want map[string]json.RawMessage
-		if json.Unmarshal([]byte(text), &want) != nil || want == nil {
+		if !utf8.ValidString(text) || json.Unmarshal([]byte(text), &want) != nil || want == nil {
 			// The server writes only JSON objects; others must not panic.
 			_ = splitObject([]byte(text), map[string]json.RawMessage{})
 			return

@@ -137,17 +137,21 @@ func (l *lane[T]) leave(c *call[T]) {
 
 // serve does groups until nobody waits.
 func (l *lane[T]) serve() {
+	last, took := 0, time.Duration(0)
 	for {
+		l.settle(last, min(took/8, time.Millisecond))
 		calls, ctx, g := l.take()
 		if calls == nil {
 			return
 		}
+		start := time.Now()
 		wants := make([]T, len(calls))
 		for i, c := range calls {
 			wants[i] = c.want
 		}
 		l.run(ctx, wants)
 		g.cancel()
+		last, took = len(calls), time.Since(start)
 		for _, c := range calls {
 			close(c.done)
 		}
@@ -156,7 +160,6 @@ func (l *lane[T]) serve() {
 
 // take makes a group of those who wait; nil if nobody does.
 func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
-	l.settle()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, weight := 0, 0
@@ -179,21 +182,17 @@ func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
 	return calls, ctx, g
 }
 
-// settle gives those a moment whose last call was just answered: they are
-// about to come back with the next.
-func (l *lane[T]) settle() {
-	for before, idle := 0, 0; idle < 2; {
+// settle gives those a moment whose last call was just answered: mostly they
+// are about to come back with the next, and then the group is as large as the
+// last one was.
+func (l *lane[T]) settle(last int, patience time.Duration) {
+	for start := time.Now(); ; runtime.Gosched() {
 		l.mu.Lock()
 		n := len(l.waiting)
 		l.mu.Unlock()
-		if n >= l.most {
+		if n >= min(last, l.most) || time.Since(start) >= patience {
 			return
 		}
-		if n == before {
-			idle++
-		}
-		before = n
-		runtime.Gosched()
 	}
 }
 

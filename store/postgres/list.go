@@ -74,7 +74,7 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 				return err
 			}
 			page = append(page, rec)
-			if bytes += state.Size(&rec); bytes >= pageBytes {
+			if bytes += state.Size(&rec) + len(rec.Sealed); bytes >= pageBytes {
 				more = true
 				return errEnough
 			}

@@ -37,6 +37,7 @@ type operation struct {
 	opID                       []byte
 
 	data, opaque   []byte
+	sealed         []byte
 	size           opt[int32] // of data
 	rotate         bool
 	secret         []byte
@@ -104,6 +105,7 @@ func (o *operation) content(r *state.Record) (err error) {
 	o.secret = nonzero(r.Secret.Hash[:])
 	o.takeMeta(&r.Meta)
 	o.size = some(int32(dataSize(r.Data)))
+	o.sealed = given(r.Sealed)
 	o.data, o.opaque, err = encodeData(r.Data)
 	return err
 }
@@ -131,6 +133,7 @@ func (o *operation) update(op *state.UpdateOp) (err error) {
 	if op.Data == nil {
 		return nil
 	}
+	o.sealed = given(op.Sealed)
 	size := dataSize(op.Data)
 	o.size = some(int32(min(size, 1<<30)))
 	if size > state.MaxRecordBytes {
@@ -195,3 +198,12 @@ func nonzero(b []byte) []byte {
 }
 
 func placeholder(n int) string { return "$" + strconv.Itoa(n) }
+
+// given returns sealed content as it is sent: none as NULL. Nobody may change
+// its bytes, so they need not be copied.
+func given(sealed []byte) []byte {
+	if len(sealed) == 0 {
+		return nil
+	}
+	return sealed
+}

@@ -34,8 +34,8 @@ func (p *params) int8(n int64) { *p = append(*p, binary.BigEndian.AppendUint64(n
 
 func (p *params) int4(n int) { *p = append(*p, binary.BigEndian.AppendUint32(nil, uint32(n))) }
 
-// array adds an array; put appends an element, or reports that it is NULL.
-func array[T any](p *params, oid uint32, list []T, put func([]byte, T) ([]byte, bool)) {
+// array adds an array whose elements take about room bytes; put appends an element, or reports that it is NULL.
+func array[T any](p *params, oid uint32, room int, list []T, put func([]byte, T) ([]byte, bool)) {
 	if list == nil {
 		*p = append(*p, nil)
 		return
@@ -44,7 +44,7 @@ func array[T any](p *params, oid uint32, list []T, put func([]byte, T) ([]byte, 
 		*p = append(*p, arrayHead(0, 0, oid, 0))
 		return
 	}
-	b := arrayHead(16*len(list), 1, oid, len(list))
+	b := arrayHead(4*len(list)+room, 1, oid, len(list))
 	for _, v := range list {
 		at := len(b)
 		b = append(b, 0, 0, 0, 0)
@@ -74,7 +74,11 @@ func arrayHead(room, dimensions int, oid uint32, n int) []byte {
 }
 
 func (p *params) texts(list []string) {
-	array(p, oidText, list, func(b []byte, s string) ([]byte, bool) { return append(b, s...), true })
+	room := 0
+	for _, s := range list {
+		room += len(s)
+	}
+	array(p, oidText, room, list, func(b []byte, s string) ([]byte, bool) { return append(b, s...), true })
 }
 
 // opt is a value that may be NULL.
@@ -86,40 +90,44 @@ type opt[T any] struct {
 func some[T any](v T) opt[T] { return opt[T]{v, true} }
 
 func (p *params) optTexts(list []opt[string]) {
-	array(p, oidText, list, func(b []byte, s opt[string]) ([]byte, bool) { return append(b, s.value...), s.set })
+	array(p, oidText, 32*len(list), list, func(b []byte, s opt[string]) ([]byte, bool) { return append(b, s.value...), s.set })
 }
 
 // byteses adds bytea, or text that comes as bytes; nil is NULL.
 func (p *params) byteses(oid uint32, list [][]byte) {
-	array(p, oid, list, func(b []byte, v []byte) ([]byte, bool) { return append(b, v...), v != nil })
+	room := 0
+	for _, v := range list {
+		room += len(v)
+	}
+	array(p, oid, room, list, func(b []byte, v []byte) ([]byte, bool) { return append(b, v...), v != nil })
 }
 
 func (p *params) int8s(list []int64) {
-	array(p, oidInt8, list, func(b []byte, n int64) ([]byte, bool) { return binary.BigEndian.AppendUint64(b, uint64(n)), true })
+	array(p, oidInt8, 8*len(list), list, func(b []byte, n int64) ([]byte, bool) { return binary.BigEndian.AppendUint64(b, uint64(n)), true })
 }
 
 func (p *params) optInt8s(list []opt[int64]) {
-	array(p, oidInt8, list, func(b []byte, n opt[int64]) ([]byte, bool) {
+	array(p, oidInt8, 8*len(list), list, func(b []byte, n opt[int64]) ([]byte, bool) {
 		return binary.BigEndian.AppendUint64(b, uint64(n.value)), n.set
 	})
 }
 
 func (p *params) int4s(list []int32) {
-	array(p, oidInt4, list, func(b []byte, n int32) ([]byte, bool) { return binary.BigEndian.AppendUint32(b, uint32(n)), true })
+	array(p, oidInt4, 4*len(list), list, func(b []byte, n int32) ([]byte, bool) { return binary.BigEndian.AppendUint32(b, uint32(n)), true })
 }
 
 func (p *params) optInt4s(list []opt[int32]) {
-	array(p, oidInt4, list, func(b []byte, n opt[int32]) ([]byte, bool) {
+	array(p, oidInt4, 4*len(list), list, func(b []byte, n opt[int32]) ([]byte, bool) {
 		return binary.BigEndian.AppendUint32(b, uint32(n.value)), n.set
 	})
 }
 
 func (p *params) int2s(list []int16) {
-	array(p, oidInt2, list, func(b []byte, n int16) ([]byte, bool) { return binary.BigEndian.AppendUint16(b, uint16(n)), true })
+	array(p, oidInt2, 2*len(list), list, func(b []byte, n int16) ([]byte, bool) { return binary.BigEndian.AppendUint16(b, uint16(n)), true })
 }
 
 func (p *params) bools(list []bool) {
-	array(p, oidBool, list, func(b []byte, v bool) ([]byte, bool) {
+	array(p, oidBool, 1*len(list), list, func(b []byte, v bool) ([]byte, bool) {
 		if v {
 			return append(b, 1), true
 		}

@@ -12,7 +12,7 @@ import (
 const recordColumns = `t.namespace, t.id, t.kind, t.user_id, t.version, t.revision, t.epoch, t.owner,
 	t.created_at, t.last_accessed, t.idle_deadline, t.absolute_deadline,
 	t.secret_hash, t.previous_hash, t.previous_until, t.last_op,
-	t.ip_address, t.user_agent, t.protocol_version, t.capabilities, t.data, t.opaque, clock_timestamp()`
+	t.ip_address, t.user_agent, t.protocol_version, t.capabilities, t.data, t.opaque, t.sealed, clock_timestamp()`
 
 // record reads recordColumns as a caller gets the record, but that it may have
 // expired. now is the time at which the server read it.
@@ -30,6 +30,7 @@ func (r *row) record() (rec state.Record, now time.Time, err error) {
 	rec.Meta.UserAgent, rec.Meta.ProtocolVersion = r.text(), r.text()
 	rec.Meta.Capabilities = bytes.Clone(r.raw())
 	data, opaque := r.json(), r.raw()
+	rec.Sealed = bytes.Clone(r.raw())
 	now = r.time()
 	if r.err != nil {
 		return rec, now, r.err

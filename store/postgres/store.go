@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	readGroups  = 3 // round trips that read, at once
+	readGroups  = 2 // round trips that read, at once
 	writeGroups = 2 // commits, at once; more would only be smaller
 	maxReads    = 256
-	maxWrites   = 256 // operations in one transaction
+	maxWrites   = 256 // operations in one transaction; large ones count for several
+	weightBytes = 16 << 10
 )
 
 // A Store keeps records in a PostgreSQL database. It implements [state.Store]

@@ -19,21 +19,23 @@ const (
 	updateReturns = `t.version, t.revision, t.epoch, t.created_at, t.last_accessed, t.idle_deadline, t.absolute_deadline, clock_timestamp()`
 	updateLine    = `concat_ws(' ', 'u', t.namespace, t.id, t.kind, t.version, t.revision, E' \n')`
 
-	updateOne = `UPDATE {s}.sessions t ` + updateSet + `, last_op = $9, data = $6::text::jsonb, opaque = $7, data_size = $8
+	updateOne = `UPDATE {s}.sessions t ` + updateSet + `, last_op = $9, data = $6::text::jsonb, opaque = $7, data_size = $8, sealed = $10
 		WHERE t.namespace = $2 AND t.id = $3 AND t.version = $5 AND ($4::bigint = 0 OR t.epoch = $4)
 			AND t.user_size + t.meta_size + $8 <= 262144` + updateLive + `
 		RETURNING 1, ` + updateReturns + `, pg_notify($1, ` + updateLine + `)`
 
-	// All rows are locked, in the order given, before any is changed. A
+	// All rows are locked, in the order given, before any is changed. Data is
+	// not unnested, since the server would copy it from node to node. A
 	// notification has at most 32 lines, which fit into 8000 bytes.
 	updateMany = `WITH l AS MATERIALIZED (
 			SELECT FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS i (namespace, id, ord)
 			JOIN {s}.sessions t ON t.namespace = i.namespace AND t.id = i.id
 			ORDER BY i.ord FOR UPDATE OF t
 		), u AS (
-			UPDATE {s}.sessions t ` + updateSet + `, last_op = i.op, data = i.data::jsonb, opaque = i.opaque, data_size = i.size
-			FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::integer[], $9::bytea[])
-				WITH ORDINALITY AS i (namespace, id, epoch, version, data, opaque, size, op, ord)
+			UPDATE {s}.sessions t ` + updateSet + `, last_op = ($9::bytea[])[i.ord], data = ($6::text[])[i.ord]::jsonb,
+				opaque = ($7::text[])[i.ord], sealed = ($10::bytea[])[i.ord], data_size = i.size
+			FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $8::integer[])
+				WITH ORDINALITY AS i (namespace, id, epoch, version, size, ord)
 			WHERE (SELECT count(*) FROM l) >= 0
 				AND t.namespace = i.namespace AND t.id = i.id AND t.version = i.version AND (i.epoch = 0 OR t.epoch = i.epoch)
 				AND t.user_size + t.meta_size + i.size <= 262144` + updateLive + `
@@ -111,18 +113,18 @@ func (s *Store) updatePlain(ctx context.Context, ops []*operation) error {
 }
 
 func (s *Store) plainArgument(o *operation) params {
-	p := make(params, 0, 9)
+	p := make(params, 0, 10)
 	p.text(s.channel)
 	p.key(o.key)
 	p.int8(o.epoch)
 	p.int8(o.version)
 	p = append(p, o.data, o.opaque)
 	p.int4(int(o.size.value))
-	return append(p, o.opID)
+	return append(p, o.opID, o.sealed)
 }
 
 func (s *Store) plainArguments(ops []*operation) params {
-	p := make(params, 0, 9)
+	p := make(params, 0, 10)
 	p.text(s.channel)
 	p.texts(column(ops, always, func(o *operation) string { return o.key.Namespace }))
 	p.texts(column(ops, always, func(o *operation) string { return o.id }))
@@ -132,5 +134,6 @@ func (s *Store) plainArguments(ops []*operation) params {
 	p.byteses(oidText, column(ops, hasOpaque, func(o *operation) []byte { return o.opaque }))
 	p.optInt4s(column(ops, always, func(o *operation) opt[int32] { return o.size }))
 	p.byteses(oidBytea, column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
+	p.byteses(oidBytea, column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
 	return p
 }

@@ -48,7 +48,7 @@ CREATE FUNCTION {s}.coatcheck_apply_v1(
   p_locks bigint[],     -- keys of advisory locks, sorted; null: no create has a limit
   p_op smallint[], p_namespace text[], p_id text[],
   p_epoch bigint[], p_version bigint[], p_idle bigint[], p_life bigint[],
-  p_data text[], p_opaque text[], p_data_size integer[],
+  p_data text[], p_opaque text[], p_sealed bytea[], p_data_size integer[],
   p_op_id bytea[],
   p_rotate boolean[], p_secret bytea[], p_grace bigint[],
   p_meta boolean[], p_address text[], p_agent text[], p_protocol text[], p_capabilities text[], p_meta_size integer[],
@@ -173,7 +173,7 @@ BEGIN
       END IF;
 
       IF o_code = 0 THEN
-        INSERT INTO {s}.sessions VALUES (s.namespace, s.id, s.kind, s.user_id, p_data[i]::jsonb, p_opaque[i],
+        INSERT INTO {s}.sessions VALUES (s.namespace, s.id, s.kind, s.user_id, p_data[i]::jsonb, p_opaque[i], p_sealed[i],
           s.created_at, s.last_accessed, s.idle_deadline, s.absolute_deadline, s.expires_at,
           s.version, s.revision, s.epoch, s.owner, p_secret[i], s.previous_hash, s.previous_until, p_op_id[i],
           p_address[i]::inet, p_agent[i], p_protocol[i], p_capabilities[i], p_user_size[i], p_meta_size[i], p_data_size[i])
@@ -220,12 +220,13 @@ BEGIN
           END IF;
           IF p_data[i] IS NOT NULL AND p_rotate[i] IS NOT TRUE AND p_meta[i] IS NOT TRUE THEN
             UPDATE {s}.sessions t SET version = s.version, revision = s.revision, last_op = p_op_id[i],
-              data = p_data[i]::jsonb, opaque = p_opaque[i], data_size = p_data_size[i]
+              data = p_data[i]::jsonb, opaque = p_opaque[i], sealed = p_sealed[i], data_size = p_data_size[i]
               WHERE t.namespace = v_namespace AND t.id = v_id;
           ELSE
             UPDATE {s}.sessions t SET version = s.version, revision = s.revision, last_op = p_op_id[i],
               data = coalesce(p_data[i]::jsonb, t.data),
               opaque = CASE WHEN p_data[i] IS NULL THEN t.opaque ELSE p_opaque[i] END,
+              sealed = CASE WHEN p_data[i] IS NULL THEN t.sealed ELSE p_sealed[i] END,
               data_size = coalesce(p_data_size[i], t.data_size),
               ip_address = CASE WHEN p_meta[i] THEN p_address[i]::inet ELSE t.ip_address END,
               user_agent = coalesce(p_agent[i], t.user_agent),
