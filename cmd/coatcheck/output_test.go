@@ -85,28 +85,3 @@ func TestLoopbackAddresses(t *testing.T) {
 		}
 	}
 }
-
-func TestStoreURLs(t *testing.T) {
-	for text, want := range map[string]storeURL{
-		"memory:": {"memory", ""}, "memory": {"memory", ""},
-		"sqlite:": {"sqlite", defaultPath}, "sqlite": {"sqlite", defaultPath},
-		"sqlite:x.db": {"sqlite", "x.db"}, "sqlite:/var/x.db": {"sqlite", "/var/x.db"}, "sqlite:///var/x.db": {"sqlite", "/var/x.db"},
-	} {
-		if got, err := parseStore(text); err != nil || got != want {
-			t.Errorf("%s = %+v, %v; want %+v", text, got, err, want)
-		}
-	}
-}
-
-func TestLongTablesAreNotHeldBack(t *testing.T) {
-	var out strings.Builder
-	p := newPrinter(&out, false)
-	for range pageLines {
-		if err := p.line(nil, "a", "b"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := strings.Count(out.String(), "\n"); got != pageLines {
-		t.Errorf("%d of %d lines printed", got, pageLines)
-	}
-}
