@@ -214,20 +214,33 @@ func serve(srv *http.Server, l net.Listener) error {
 }
 
 // drain lets running calls end, as long as the flag allows, and then cuts off
-// what is left. Sessions stay in the store.
+// what is left. Sessions stay in the store. The listener closes before streams
+// end: their clients then try until the next process listens.
 func (s *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cmd.DrainTimeout))
 	defer cancel()
 	s.admin.Drain()
+	_ = s.handler.Quiesce(ctx) // what it says, Drain says again
+	refusing := make(chan struct{})
+	s.mcpHTTP.RegisterOnShutdown(func() { close(refusing) })
+	var down errgroup.Group
+	down.Go(func() error { return shutdown(ctx, s.mcpHTTP) })
+	<-refusing
 	if err := s.handler.Drain(ctx); err != nil {
 		s.log.Warn("calls were cut off", "error", err)
 	}
-	for _, srv := range []*http.Server{s.mcpHTTP, s.adminHTTP} {
-		if err := srv.Shutdown(ctx); err != nil {
-			s.log.Warn("connections were cut off", "error", err)
-			srv.Close()
-		}
+	if err := errors.Join(down.Wait(), shutdown(ctx, s.adminHTTP)); err != nil {
+		s.log.Warn("connections were cut off", "error", err)
 	}
+}
+
+// shutdown waits for the requests of a server, and cuts them off when ctx ends.
+func shutdown(ctx context.Context, srv *http.Server) error {
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		srv.Close()
+	}
+	return err
 }
 
 // close closes what is open, the last opened first.
