@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/postgresserver"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 )
 
@@ -31,8 +32,9 @@ func newKey(t *testing.T) (text, file string) {
 // have the key, and to nobody else.
 func TestEncryptedSessionsOpenWithTheirKeyOnly(t *testing.T) {
 	for name, url := range map[string]string{
-		"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "coatcheck.db"),
-		"redis":  "redis://" + redisserver.Start(t).Addr(),
+		"sqlite":   "sqlite:" + filepath.Join(t.TempDir(), "coatcheck.db"),
+		"redis":    "redis://" + redisserver.Start(t).Addr(),
+		"postgres": postgresserver.Start(t, postgresserver.Options{}).URL("postgres"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, file := newKey(t)

@@ -49,3 +49,25 @@ func TestAKeyIsTakenOverIntoARing(t *testing.T) {
 		t.Errorf("the keys are %v, want the same one", names)
 	}
 }
+
+func TestAKeyOfAFlagWinsOverOneOfAVariable(t *testing.T) {
+	t.Chdir(t.TempDir())
+	plain(t)
+	if _, stderr, status := command(t, "keys", "generate", "--key-ring=ring"); status != exitOK {
+		t.Fatalf("status %d, %q", status, stderr)
+	}
+	t.Setenv(guideKey, "no key at all")
+	expectMistake(t, guideKey, "sessions", "list")
+	// With a ring it is not looked at, and what is wrong is that there is no store.
+	for _, use := range []func() (string, string, int){
+		func() (string, string, int) { return command(t, "sessions", "list", "--key-ring=ring") },
+		func() (string, string, int) {
+			t.Setenv("COATCHECK_KEY_RING", "ring")
+			return command(t, "sessions", "list")
+		},
+	} {
+		if _, stderr, status := use(); status != exitError || !strings.Contains(stderr, "there is no store") {
+			t.Errorf("status %d, %q; want the ring to be used", status, stderr)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -85,11 +84,7 @@ func urlIn(variable string, scheme open.Scheme, example string) (open.URL, error
 // open opens the store, or creates it where there is none.
 func (p place) open(ctx context.Context, opts open.Options) (open.Store, error) {
 	opts.Ring, opts.Namespace = p.ring, p.namespace
-	s, err := p.url.Open(ctx, opts)
-	if errors.Is(err, open.ErrNotBuilt) {
-		return nil, usageError{err}
-	}
-	return s, err
+	return p.url.Open(ctx, opts)
 }
 
 // openExisting opens a store for a look from outside. It makes no file.

@@ -69,10 +69,6 @@ func (u URL) Open(ctx context.Context, opts Options) (_ Store, err error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout
 	}
-	if opts.Ring != nil && u.scheme == PostgreSQL {
-		// Its tables have no place for sealed content.
-		return nil, fmt.Errorf("open %s: the encryption of a PostgreSQL store %w: use another store, or leave the key out", u, ErrNotBuilt)
-	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	store, err := u.bare(ctx, opts)

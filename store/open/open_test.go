@@ -48,9 +48,6 @@ func mustOpen(t testing.TB, url string, opts open.Options) open.Store {
 // encryption makes of those that need a server.
 func TestEncryptedServersKeepTheContract(t *testing.T) {
 	for name, url := range servers(t) {
-		if name == "postgres" {
-			continue // see TestWhatCannotBeSealedIsRefused
-		}
 		t.Run(name, func(t *testing.T) {
 			where := map[state.Store]string{}
 			rings := map[state.Store]*keyring.Ring{}
@@ -91,11 +88,9 @@ func servers(t *testing.T) map[string]func(testing.TB) string {
 	}
 }
 
-// everywhere runs a test on a URL of each store that can be sealed and outlives
-// its closing.
+// everywhere runs a test on a URL of each store that outlives its closing.
 func everywhere(t *testing.T, test func(t *testing.T, url string)) {
 	all := servers(t)
-	delete(all, "postgres")
 	all["sqlite"] = func(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "x.db") }
 	for name, url := range all {
 		t.Run(name, func(t *testing.T) { test(t, url(t)) })
@@ -197,26 +192,6 @@ func TestOnlySealedBytesReachTheFile(t *testing.T) {
 		if bytes.Contains(text, []byte("somebody-to-look-for")) {
 			t.Errorf("%s has the user in clear", filepath.Base(f))
 		}
-	}
-}
-
-func TestPostgreSQLKeepsWhatWasLeft(t *testing.T) {
-	url := servers(t)["postgres"](t)
-	opts := open.Options{Namespace: namespace}
-	key := leave(t, mustOpen(t, url, opts), "ann")
-	r, err := mustOpen(t, url, opts).Get(t.Context(), key)
-	if err != nil || r.User != "ann" || string(r.Data["k"]) != `"v"` {
-		t.Errorf("%+v, %v", r, err)
-	}
-}
-
-func TestWhatCannotBeSealedIsRefused(t *testing.T) {
-	s, err := open.Open(t.Context(), servers(t)["postgres"](t), open.Options{Ring: newRing(t)})
-	if !errors.Is(err, open.ErrNotBuilt) {
-		t.Errorf("%v, want ErrNotBuilt", err)
-	}
-	if err == nil {
-		s.Close()
 	}
 }
 
