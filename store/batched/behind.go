@@ -112,8 +112,11 @@ func (b *behind) answer(ctx context.Context, op state.TouchOp) (state.Result, bo
 	}
 	answered := time.Now()
 	waiting.show(&r)
-	stamp := op.Apply(r.Stamp, r.Expires().Add(-r.Remaining))
-	t := &touch{op: op, answered: answered, accessed: stamp.LastAccessed, idle: stamp.IdleDeadline}
+	now := r.Expires().Add(-r.Remaining)
+	stamp := op.Apply(r.Stamp, now)
+	r.IdleDeadline = time.Time{} // what this touch alone moves it to
+	own := op.Apply(r.Stamp, now)
+	t := &touch{op: op, answered: answered, accessed: stamp.LastAccessed, idle: own.IdleDeadline}
 	return b.leave(t, stamp)
 }
 

@@ -10,7 +10,7 @@ import (
 type touch struct {
 	op       state.TouchOp
 	answered time.Time // by the monotonic clock of this process
-	// What was answered, by the store's clock.
+	// What the touch moves the record's times to, by the store's clock.
 	accessed, idle time.Time
 
 	err error // why it was not stored yet, if that was tried
