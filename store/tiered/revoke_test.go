@@ -96,6 +96,7 @@ type cut int
 const (
 	whole   cut = iota
 	deaf        // it beats, and swallows every change
+	gap         // it tells of a gap instead of every change
 	silent      // it says nothing at all
 	refused     // it cannot be begun
 )
@@ -121,8 +122,11 @@ func (c *cable) Watch(ctx context.Context, opts state.WatchOptions) (<-chan stat
 		defer close(out)
 		for change := range changes {
 			how := cut(c.how.Load())
-			if how >= silent || how == deaf && change.Type != state.Beat {
+			switch {
+			case how >= silent, how == deaf && change.Type != state.Beat:
 				continue
+			case how == gap && change.Type != state.Beat:
+				change = state.Change{Type: state.Gap}
 			}
 			select {
 			case out <- change:

@@ -94,7 +94,9 @@ func (sp *space) watch(ctx context.Context) {
 	if err != nil {
 		return // an outage shows in reads and writes; here it is tried again
 	}
-	sp.resume(ctx, s.times.now())
+	if sp.cleared { // the first watch is believed to live
+		sp.resume(ctx, s.times.now())
+	}
 	patience := time.NewTimer(silence * s.opts.Beat)
 	defer patience.Stop()
 	for {
@@ -113,8 +115,8 @@ func (sp *space) watch(ctx context.Context) {
 	}
 }
 
-// resume lets the caches be used from now on. Whatever was changed before now
-// is not in them, or they are dropped.
+// resume lets the caches be used from now on, when the watch has given a sign
+// of life. Nothing was filled since it was lost, and what was before is dropped.
 func (sp *space) resume(ctx context.Context, now instant) {
 	s := sp.store
 	if !sp.cleared {
@@ -132,8 +134,9 @@ func (sp *space) take(ctx context.Context, c state.Change) {
 	s := sp.store
 	now := s.times.now()
 	if c.Type == state.Gap || sp.silent(now, s.opts.Beat) {
-		sp.healthy.Store(false)
-		s.opts.OnWatch(sp.namespace, false)
+		sp.unhealthy()
+	}
+	if !sp.healthy.Load() {
 		sp.resume(ctx, now)
 	}
 	s.follow(c, true)
