@@ -158,21 +158,22 @@ func BenchmarkToolCalls(b *testing.B) {
 			a := side(b, "coatcheck", ours(b, sqlite.Options{}, gosdk.Options{}), clients)
 			t := side(b, "sdk", theirs(), clients)
 			for b.Loop() {
-				r, err := Throughput(a, t, 30, 1000)
+				c, err := Compare(a, t, 100, 200)
 				if err != nil {
 					b.Fatal(err)
 				}
-				report(b, r, "throughput of the SDK's own handler")
+				report(b, c, "the SDK's own handler")
 			}
 		})
 	}
 }
 
-func report(b *testing.B, r Ratio, of string) {
-	b.Logf("%s times the %s", r, of)
-	b.ReportMetric(r.Mean, "ratio")
-	b.ReportMetric(r.Low, "ratio-low")
-	b.ReportMetric(r.High, "ratio-high")
+func report(b *testing.B, c Comparison, theirs string) {
+	b.Logf("throughput %s times that of %s; per processor time %s", c.Throughput, theirs, c.CPU)
+	b.ReportMetric(c.Throughput.Mean, "ratio")
+	b.ReportMetric(c.Throughput.Low, "ratio-low")
+	b.ReportMetric(c.Throughput.High, "ratio-high")
+	b.ReportMetric(c.CPU.Mean, "cpu-ratio")
 }
 
 // BenchmarkIdleSessions compares the memory and goroutines that 100,000 idle

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"syscall"
 	"time"
 )
 
@@ -26,35 +27,47 @@ func (r Ratio) String() string {
 	return fmt.Sprintf("%.3f (95%%: %.3f to %.3f, %d rounds)", r.Mean, r.Low, r.High, r.Rounds)
 }
 
-// Throughput compares the throughput of ours with that of theirs: above 1, ours
-// is faster. Each of the rounds runs both, n operations each, in alternating
-// order. A round before them is not counted.
-func Throughput(ours, theirs Side, rounds, n int) (Ratio, error) {
+// A Comparison says how ours compares with theirs. Above 1, ours is better.
+type Comparison struct {
+	// Throughput is theirs' time over ours.
+	Throughput Ratio
+	// CPU is theirs' processor time over ours, of the whole process with its
+	// callers. On a machine with other work it is what can be trusted.
+	CPU Ratio
+}
+
+// Compare runs both sides in each of the rounds, n operations each, in
+// alternating order. A round before them is not counted.
+func Compare(ours, theirs Side, rounds, n int) (Comparison, error) {
 	if rounds < 2 {
-		return Ratio{}, errors.New("compare throughput: at least two rounds are needed for an interval")
+		return Comparison{}, errors.New("compare: at least two rounds are needed for an interval")
 	}
-	logs := make([]float64, 0, rounds)
+	var wall, cpu []float64
 	for round := -1; round < rounds; round++ {
 		a, b, err := both(ours, theirs, n, round%2 == 0)
 		if err != nil {
-			return Ratio{}, err
+			return Comparison{}, err
 		}
 		if round >= 0 {
-			logs = append(logs, math.Log(float64(b)/float64(a)))
+			wall = append(wall, math.Log(float64(b.wall)/float64(a.wall)))
+			cpu = append(cpu, math.Log(float64(b.cpu)/float64(a.cpu)))
 		}
 	}
-	return interval(logs), nil
+	return Comparison{Throughput: interval(wall), CPU: interval(cpu)}, nil
 }
 
+type spent struct{ wall, cpu time.Duration }
+
 // both runs the two sides, ours first or second.
-func both(ours, theirs Side, n int, first bool) (a, b time.Duration, err error) {
-	run := func(s Side) time.Duration {
+func both(ours, theirs Side, n int, first bool) (a, b spent, err error) {
+	run := func(s Side) spent {
 		runtime.GC() // each pays for its own garbage
+		before := processorTime()
 		d, runErr := s.Run(n)
 		if runErr != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", s.Name, runErr))
 		}
-		return d
+		return spent{wall: d, cpu: max(processorTime()-before, 1)}
 	}
 	if first {
 		a = run(ours)
@@ -64,6 +77,15 @@ func both(ours, theirs Side, n int, first bool) (a, b time.Duration, err error) 
 	b = run(theirs)
 	a = run(ours)
 	return a, b, err
+}
+
+// processorTime returns what this process has used, in and out of the kernel.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // interval returns the geometric mean of ratios, given by their logarithms, and

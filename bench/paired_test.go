@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestThroughputComparesInAlternatingOrder(t *testing.T) {
+func TestCompareRunsInAlternatingOrder(t *testing.T) {
 	var order []string
 	side := func(name string, d time.Duration) Side {
 		return Side{Name: name, Run: func(int) (time.Duration, error) {
@@ -15,10 +15,11 @@ func TestThroughputComparesInAlternatingOrder(t *testing.T) {
 			return d, nil
 		}}
 	}
-	r, err := Throughput(side("a", 10*time.Millisecond), side("b", 20*time.Millisecond), 4, 1)
+	c, err := Compare(side("a", 10*time.Millisecond), side("b", 20*time.Millisecond), 4, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := c.Throughput
 	if math.Abs(r.Mean-2) > 1e-9 || math.Abs(r.Low-2) > 1e-9 || r.Rounds != 4 {
 		t.Errorf("got %v", r)
 	}
@@ -39,13 +40,13 @@ func TestIntervalIsWiderForNoisierRounds(t *testing.T) {
 	}
 }
 
-func TestThroughputReportsWhoFailed(t *testing.T) {
+func TestCompareReportsWhoFailed(t *testing.T) {
 	broken := errors.New("broken")
 	s := Side{Name: "x", Run: func(int) (time.Duration, error) { return time.Second, broken }}
-	if _, err := Throughput(s, s, 2, 1); !errors.Is(err, broken) {
+	if _, err := Compare(s, s, 2, 1); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Throughput(s, s, 1, 1); err == nil {
+	if _, err := Compare(s, s, 1, 1); err == nil {
 		t.Error("one round has no interval")
 	}
 }

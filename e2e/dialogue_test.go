@@ -158,45 +158,51 @@ func TestClientsGoOnAfterKill9(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, t.TempDir())
-			d := &dialogue{t: t, p: c.peer(t), modern: c.modern, note: "note:///menu"}
-			if err := d.p.connect(s.url, ""); err != nil {
-				t.Fatal(err)
-			}
-			id := d.p.session()
-			if (id == "") != c.modern {
-				t.Errorf("session id %q in the modern era: %v", id, c.modern)
-			}
-			d.begin()
-			first := d.tellWho(false)
-
-			// A call is running when the server dies. It is lost, which a
-			// client that resumes its stream is told, and does not keep the
-			// client from going on.
-			before := d.p.seen().count(named("progress"))
-			cut := make(chan error, 1)
-			go func() {
-				_, err := d.p.call("countdown", map[string]any{"seconds": 600})
-				cut <- err
-			}()
-			eventually(t, "the call runs", func() bool { return d.p.seen().count(named("progress")) > before })
-			s.kill()
-			s = s.restart()
-
-			d.again()
-			if !c.modern { // a modern client cannot resume, and may wait in vain
-				expectUnknownOutcome(t, cut)
-			}
-			if second := d.tellWho(true); second == first {
-				t.Error("the same process answers")
-			}
-			if got := d.p.session(); got != id {
-				t.Error("the client has another session id")
-			}
-			if _, secret, _ := strings.Cut(id, "."); secret != "" && strings.Contains(s.out.String(), secret) {
-				t.Error("the server printed the session's secret")
-			}
+			goOnAfterKill9(t, c, serve(t, t.TempDir()))
 		})
+	}
+}
+
+// goOnAfterKill9 has a client begin its dialogue, kills the server while a call
+// is running, and has the client go on when the server is back.
+func goOnAfterKill9(t *testing.T, c client, s *server) {
+	t.Helper()
+	d := &dialogue{t: t, p: c.peer(t), modern: c.modern, note: "note:///menu"}
+	if err := d.p.connect(s.url, ""); err != nil {
+		t.Fatal(err)
+	}
+	id := d.p.session()
+	if (id == "") != c.modern {
+		t.Errorf("session id %q in the modern era: %v", id, c.modern)
+	}
+	d.begin()
+	first := d.tellWho(false)
+
+	// A call is running when the server dies. It is lost, which a
+	// client that resumes its stream is told, and does not keep the
+	// client from going on.
+	before := d.p.seen().count(named("progress"))
+	cut := make(chan error, 1)
+	go func() {
+		_, err := d.p.call("countdown", map[string]any{"seconds": 600})
+		cut <- err
+	}()
+	eventually(t, "the call runs", func() bool { return d.p.seen().count(named("progress")) > before })
+	s.kill()
+	s = s.restart()
+
+	d.again()
+	if !c.modern { // a modern client cannot resume, and may wait in vain
+		expectUnknownOutcome(t, cut)
+	}
+	if second := d.tellWho(true); second == first {
+		t.Error("the same process answers")
+	}
+	if got := d.p.session(); got != id {
+		t.Error("the client has another session id")
+	}
+	if _, secret, _ := strings.Cut(id, "."); secret != "" && strings.Contains(s.out.String(), secret) {
+		t.Error("the server printed the session's secret")
 	}
 }
 

@@ -111,7 +111,7 @@ func plainEnv() []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "COATCHECK_") || strings.HasPrefix(name, "SESSION_") {
+		if strings.HasPrefix(name, "COATCHECK_") || strings.HasPrefix(name, "SESSION_") || name == "REDIS_URL" || name == "DATABASE_URL" {
 			continue
 		}
 		env = append(env, kv)

@@ -108,6 +108,12 @@ func (op UpdateOp) check() error {
 			return err
 		}
 	}
+	if op.Sealed != nil && op.Data == nil {
+		return &InvalidError{What: "sealed content", Why: "goes with data, of which there is none"}
+	}
+	if err := checkSealed(op.Sealed); err != nil {
+		return err
+	}
 	return checkData(op.Data)
 }
 
@@ -150,6 +156,9 @@ func checkRecord(r *Record) error {
 	if err := checkData(r.Data); err != nil {
 		return err
 	}
+	if err := checkSealed(r.Sealed); err != nil {
+		return err
+	}
 	return CheckSize(r)
 }
 
@@ -184,6 +193,13 @@ func checkData(data map[string]json.RawMessage) error {
 	return nil
 }
 
+func checkSealed(b []byte) error {
+	if len(b) > MaxSealedBytes {
+		return &BoundError{What: "sealed content", Size: len(b), Max: MaxSealedBytes}
+	}
+	return nil
+}
+
 // checkText refuses what not every backend can store as text.
 func checkText(what, s string, limit int) error {
 	switch {
@@ -206,8 +222,8 @@ func CheckSize(r *Record) error {
 }
 
 // Size is the size of a record that the bound and the size metric speak of:
-// its user, metadata and data. What a store adds does not count, so that a
-// record fits into all stores or into none.
+// its user, metadata and data. What a store or a wrapper adds, [Record.Sealed]
+// too, does not count, so that a record fits into all stores or into none.
 func Size(r *Record) int {
 	n := len(r.User) + len(r.Meta.UserAgent) + len(r.Meta.ProtocolVersion) + len(r.Meta.Capabilities)
 	for k, v := range r.Data {

@@ -37,11 +37,13 @@ func TestGoodOperationsPass(t *testing.T) {
 	extreme.Record.Data = map[string]json.RawMessage{strings.Repeat("k", state.MaxKeyBytes): json.RawMessage("1")}
 	full := create
 	full.Record.Data = dataOf("k", `"`+strings.Repeat("x", state.MaxRecordBytes-state.Size(&create.Record)-3+dataSize(create.Record))+`"`)
+	sealed := create
+	sealed.Record.Sealed = make([]byte, state.MaxSealedBytes)
 	bare := update
 	bare.Meta, bare.Data, bare.Rotate = nil, nil, nil
 
 	for name, op := range map[string]state.Op{
-		"create": create, "extreme create": extreme, "largest create": full,
+		"create": create, "extreme create": extreme, "largest create": full, "sealed create": sealed,
 		"import": state.ImportOp{Record: key},
 		"update": update, "bare update": bare,
 		"touch":   state.TouchOp{Key: key.Key(), Idle: hundredYears},
@@ -199,22 +201,26 @@ func TestCheckRefusesBadArguments(t *testing.T) {
 	key := state.Key{Namespace: "ns", Ref: refOf(t, 1)}
 	expectRefusals(t, map[string]refusal{
 		"update of version 0": {state.UpdateOp{Key: key}, state.ErrInvalid},
-		"endless grace":       {state.UpdateOp{Key: key, Version: 1, Rotate: &state.Rotation{Grace: 1<<63 - 1}}, state.ErrInvalid},
-		"touch by 0":          {state.TouchOp{Key: key}, state.ErrInvalid},
-		"touch by less":       {state.TouchOp{Key: key, Idle: -time.Hour}, state.ErrInvalid},
-		"touch for ever":      {state.TouchOp{Key: key, Idle: hundredYears + 1}, state.ErrInvalid},
-		"extend by 0":         {state.ExtendOp{Key: key, Max: time.Hour}, state.ErrInvalid},
-		"extend to 0":         {state.ExtendOp{Key: key, For: time.Hour}, state.ErrInvalid},
-		"extend for ever":     {state.ExtendOp{Key: key, For: hundredYears + 1, Max: time.Hour}, state.ErrInvalid},
-		"extend to for ever":  {state.ExtendOp{Key: key, For: time.Hour, Max: hundredYears + 1}, state.ErrInvalid},
-		"long owner":          {state.SetOwnerOp{Key: key, Owner: strings.Repeat("o", 257)}, state.ErrTooLarge},
-		"nul in owner":        {state.SetOwnerOp{Key: key, Owner: "o\x00"}, state.ErrInvalid},
-		"broken owner":        {state.SetOwnerOp{Key: key, Owner: "\xff"}, state.ErrInvalid},
-		"no reason":           {state.DeleteOp{Key: key}, state.ErrInvalid},
-		"bad reason":          {state.DeleteOp{Key: key, Reason: "Log out"}, state.ErrInvalid},
-		"long reason":         {state.DeleteOp{Key: key, Reason: state.Reason(strings.Repeat("r", 65))}, state.ErrTooLarge},
-		"long by":             {state.DeleteOp{Key: key, Reason: "logout", By: strings.Repeat("b", 257)}, state.ErrTooLarge},
-		"nul in by":           {state.DeleteOp{Key: key, Reason: "logout", By: "b\x00"}, state.ErrInvalid},
+		"sealed without data": {state.UpdateOp{Key: key, Version: 1, Sealed: []byte{1}}, state.ErrInvalid},
+		"long sealed content": {state.UpdateOp{
+			Key: key, Version: 1, Data: dataOf("k", "1"), Sealed: make([]byte, state.MaxSealedBytes+1),
+		}, state.ErrTooLarge},
+		"endless grace":      {state.UpdateOp{Key: key, Version: 1, Rotate: &state.Rotation{Grace: 1<<63 - 1}}, state.ErrInvalid},
+		"touch by 0":         {state.TouchOp{Key: key}, state.ErrInvalid},
+		"touch by less":      {state.TouchOp{Key: key, Idle: -time.Hour}, state.ErrInvalid},
+		"touch for ever":     {state.TouchOp{Key: key, Idle: hundredYears + 1}, state.ErrInvalid},
+		"extend by 0":        {state.ExtendOp{Key: key, Max: time.Hour}, state.ErrInvalid},
+		"extend to 0":        {state.ExtendOp{Key: key, For: time.Hour}, state.ErrInvalid},
+		"extend for ever":    {state.ExtendOp{Key: key, For: hundredYears + 1, Max: time.Hour}, state.ErrInvalid},
+		"extend to for ever": {state.ExtendOp{Key: key, For: time.Hour, Max: hundredYears + 1}, state.ErrInvalid},
+		"long owner":         {state.SetOwnerOp{Key: key, Owner: strings.Repeat("o", 257)}, state.ErrTooLarge},
+		"nul in owner":       {state.SetOwnerOp{Key: key, Owner: "o\x00"}, state.ErrInvalid},
+		"broken owner":       {state.SetOwnerOp{Key: key, Owner: "\xff"}, state.ErrInvalid},
+		"no reason":          {state.DeleteOp{Key: key}, state.ErrInvalid},
+		"bad reason":         {state.DeleteOp{Key: key, Reason: "Log out"}, state.ErrInvalid},
+		"long reason":        {state.DeleteOp{Key: key, Reason: state.Reason(strings.Repeat("r", 65))}, state.ErrTooLarge},
+		"long by":            {state.DeleteOp{Key: key, Reason: "logout", By: strings.Repeat("b", 257)}, state.ErrTooLarge},
+		"nul in by":          {state.DeleteOp{Key: key, Reason: "logout", By: "b\x00"}, state.ErrInvalid},
 	})
 }
 
@@ -227,20 +233,21 @@ func TestCheckRefusesBadImports(t *testing.T) {
 	tooLate := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 	tooEarly := time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)
 	expectRefusals(t, map[string]refusal{
-		"version 0":          {with(func(r *state.Record) { r.Version = 0 }), state.ErrInvalid},
-		"no creation":        {with(func(r *state.Record) { r.Created = time.Time{} }), state.ErrInvalid},
-		"no access":          {with(func(r *state.Record) { r.LastAccessed = time.Time{} }), state.ErrInvalid},
-		"no idle deadline":   {with(func(r *state.Record) { r.IdleDeadline = time.Time{} }), state.ErrInvalid},
-		"no deadline":        {with(func(r *state.Record) { r.AbsoluteDeadline = time.Time{} }), state.ErrInvalid},
-		"created too early":  {with(func(r *state.Record) { r.Created = tooEarly }), state.ErrInvalid},
-		"accessed too early": {with(func(r *state.Record) { r.LastAccessed = tooEarly }), state.ErrInvalid},
-		"idle too late":      {with(func(r *state.Record) { r.IdleDeadline = tooLate }), state.ErrInvalid},
-		"absolute too late":  {with(func(r *state.Record) { r.AbsoluteDeadline = tooLate }), state.ErrInvalid},
-		"grace too late":     {with(func(r *state.Record) { r.Secret.PreviousUntil = tooLate }), state.ErrInvalid},
-		"no namespace":       {with(func(r *state.Record) { r.Namespace = "" }), state.ErrInvalid},
-		"no kind":            {with(func(r *state.Record) { r.Kind = "" }), state.ErrInvalid},
-		"long user":          {with(func(r *state.Record) { r.User = strings.Repeat("u", 513) }), state.ErrTooLarge},
-		"bad data":           {with(func(r *state.Record) { r.Data = dataOf("k", "{") }), state.ErrInvalid},
+		"version 0":           {with(func(r *state.Record) { r.Version = 0 }), state.ErrInvalid},
+		"no creation":         {with(func(r *state.Record) { r.Created = time.Time{} }), state.ErrInvalid},
+		"no access":           {with(func(r *state.Record) { r.LastAccessed = time.Time{} }), state.ErrInvalid},
+		"no idle deadline":    {with(func(r *state.Record) { r.IdleDeadline = time.Time{} }), state.ErrInvalid},
+		"no deadline":         {with(func(r *state.Record) { r.AbsoluteDeadline = time.Time{} }), state.ErrInvalid},
+		"created too early":   {with(func(r *state.Record) { r.Created = tooEarly }), state.ErrInvalid},
+		"accessed too early":  {with(func(r *state.Record) { r.LastAccessed = tooEarly }), state.ErrInvalid},
+		"idle too late":       {with(func(r *state.Record) { r.IdleDeadline = tooLate }), state.ErrInvalid},
+		"absolute too late":   {with(func(r *state.Record) { r.AbsoluteDeadline = tooLate }), state.ErrInvalid},
+		"grace too late":      {with(func(r *state.Record) { r.Secret.PreviousUntil = tooLate }), state.ErrInvalid},
+		"no namespace":        {with(func(r *state.Record) { r.Namespace = "" }), state.ErrInvalid},
+		"no kind":             {with(func(r *state.Record) { r.Kind = "" }), state.ErrInvalid},
+		"long user":           {with(func(r *state.Record) { r.User = strings.Repeat("u", 513) }), state.ErrTooLarge},
+		"long sealed content": {with(func(r *state.Record) { r.Sealed = make([]byte, state.MaxSealedBytes+1) }), state.ErrTooLarge},
+		"bad data":            {with(func(r *state.Record) { r.Data = dataOf("k", "{") }), state.ErrInvalid},
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 //	          UserAgent, ProtocolVersion,
 //	          number of data keys, then of each key in ascending order the
 //	          key and the length of its value
-//	tail      Capabilities, then the values of the keys
+//	tail      Capabilities, Sealed, then the values of the keys
 //
 // The texts stand together and the JSON values do, so that decoding copies
 // each part once. A record has exactly one form.
@@ -40,6 +40,7 @@ const (
 	hasAddress                   // length, 4 or 16, and bytes
 	hasCapabilities              // length; the bytes are in the tail
 	hasLastOp                    // 16 bytes
+	hasSealed                    // length; the bytes are in the tail
 
 	knownFlags = 1<<iota - 1
 )
@@ -61,6 +62,7 @@ func AppendRecord(dst []byte, r *Record) ([]byte, error) {
 	for _, k := range keys {
 		tail += len(r.Data[k])
 	}
+	tail += len(r.Sealed)
 
 	b := append(dst, recordFormat)
 	b = binary.AppendUvarint(b, uint64(tail))
@@ -71,6 +73,7 @@ func AppendRecord(dst []byte, r *Record) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(len(r.Data[k])))
 	}
 	b = append(b, r.Meta.Capabilities...)
+	b = append(b, r.Sealed...)
 	for _, k := range keys {
 		b = append(b, r.Data[k]...)
 	}
@@ -115,6 +118,9 @@ func appendHead(b []byte, r *Record) []byte {
 	if !r.LastOp.IsZero() {
 		b = append(b, r.LastOp[:]...)
 	}
+	if len(r.Sealed) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(r.Sealed)))
+	}
 	b = appendText(b, r.Meta.UserAgent)
 	return appendText(b, r.Meta.ProtocolVersion)
 }
@@ -131,6 +137,7 @@ func flags(r *Record) byte {
 		{hasAddress, r.Meta.Address.IsValid()},
 		{hasCapabilities, r.Meta.Capabilities != nil},
 		{hasLastOp, !r.LastOp.IsZero()},
+		{hasSealed, len(r.Sealed) > 0},
 	} {
 		if flag.set {
 			f |= flag.bit
@@ -156,6 +163,9 @@ type fieldBound struct {
 // checkEncodable refuses what [DecodeRecord] would refuse.
 func checkEncodable(r *Record) error {
 	if err := CheckSize(r); err != nil {
+		return err
+	}
+	if err := checkSealed(r.Sealed); err != nil {
 		return err
 	}
 	for _, f := range []fieldBound{

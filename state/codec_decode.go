@@ -9,10 +9,13 @@ import (
 	"time"
 )
 
-// maxRecordForm bounds the binary form: each data key costs at most its bytes,
-// its value's and as many again for the lengths, and all other fields are
-// bounded.
-const maxRecordForm = 2*MaxRecordBytes + 8<<10
+// maxPlainForm bounds the binary form but for Sealed: each data key costs at
+// most its bytes, its value's and as many again for the lengths, and all other
+// fields are bounded. maxRecordForm bounds all of it.
+const (
+	maxPlainForm  = 2*MaxRecordBytes + 8<<10
+	maxRecordForm = maxPlainForm + MaxSealedBytes
+)
 
 // DecodeRecord is the reverse of [AppendRecord]. It accepts exactly what
 // AppendRecord writes and returns [ErrCorrupt] for anything else, bytes left
@@ -91,7 +94,7 @@ func (d *decoder) record() Record {
 	r.Meta.UserAgent = d.text("user agent", MaxAgentBytes)
 	r.Meta.ProtocolVersion = d.text("protocol version", MaxNameBytes)
 	r.Data = d.data()
-	if d.failed == "" && CheckSize(&r) != nil {
+	if d.failed == "" && (CheckSize(&r) != nil || checkSealed(r.Sealed) != nil) {
 		d.fail("too large")
 	}
 	return r
@@ -125,6 +128,9 @@ func (d *decoder) optional(r *Record, created int64) {
 	}
 	if f&hasLastOp != 0 {
 		copy(r.LastOp[:], d.bytes("last operation", len(r.LastOp)))
+	}
+	if f&hasSealed != 0 {
+		r.Sealed = d.value("sealed content")
 	}
 	if d.failed == "" && flags(r) != f {
 		d.fail("flags")

@@ -72,9 +72,12 @@ func goldenRecords(t testing.TB) map[string]state.Record {
 	mapped := bare
 	mapped.User, mapped.Meta.Address = "bob", netip.MustParseAddr("::ffff:192.0.2.1")
 	mapped.IdleDeadline, mapped.LastAccessed = day.Add(-time.Hour), day.Add(-2*time.Hour) // before Created
+	sealed := bare
+	sealed.Meta.Capabilities, sealed.Sealed = json.RawMessage(`{}`), []byte("\x01\x00opaque\xff")
+	sealed.Data = map[string]json.RawMessage{"k": json.RawMessage(`1`)}
 	v4 := bare
 	v4.Meta.Address = netip.MustParseAddr("192.0.2.1")
-	return map[string]state.Record{"bare": bare, "full": full, "mapped": mapped, "v4": v4}
+	return map[string]state.Record{"bare": bare, "full": full, "mapped": mapped, "v4": v4, "sealed": sealed}
 }
 
 func encode(t testing.TB, r state.Record) []byte {
@@ -304,9 +307,27 @@ func TestTheLargestRecordSurvives(t *testing.T) {
 		r.Data[k] = json.RawMessage(`1`)
 		size += len(k) + 1
 	}
+	r.Sealed = bytes.Repeat([]byte{0xff}, state.MaxSealedBytes)
 	got, err := state.DecodeRecord(encode(t, r))
 	if err != nil || !reflect.DeepEqual(got, r) {
 		t.Errorf("%d keys: %v", len(r.Data), err)
+	}
+}
+
+// A wrapper may seal the binary form of any record that stores accept.
+func TestTheLargestFormFitsIntoSealed(t *testing.T) {
+	r := state.Record{
+		Ref: refOf(t, 1), User: strings.Repeat("u", state.MaxUserBytes),
+		Secret: state.Secret{Previous: state.Hash{1}}, Data: map[string]json.RawMessage{},
+	}
+	for i, size := 0, state.Size(&r); size < state.MaxRecordBytes-8; i++ {
+		k := fmt.Sprintf("%x", i)
+		r.Data[k] = json.RawMessage(`1`)
+		size += len(k) + 1
+	}
+	const overhead = 512 // a header, nonce and tag
+	if n := len(encode(t, r)); n > state.MaxSealedBytes-overhead {
+		t.Errorf("a form of %d bytes does not fit into %d", n, state.MaxSealedBytes)
 	}
 }
 
@@ -339,6 +360,9 @@ func randomRecord(t *rapid.T, ref state.Ref) state.Record {
 	r.Meta.Address, _ = netip.AddrFromSlice(some("address", rapid.SampledFrom([]int{0, 4, 16}).Draw(t, "family")))
 	if rapid.Bool().Draw(t, "capable") {
 		r.Meta.Capabilities = some("capabilities", rapid.IntRange(0, 300).Draw(t, "length"))
+	}
+	if rapid.Bool().Draw(t, "is sealed") {
+		r.Sealed = some("sealed", rapid.IntRange(1, 300).Draw(t, "sealed length"))
 	}
 	for k, v := range rapid.MapOfN(rapid.String(), rapid.SliceOf(rapid.Byte()), 0, 20).Draw(t, "data") {
 		if len(k) <= state.MaxKeyBytes {

@@ -56,11 +56,11 @@ type EventAppend struct {
 	Stream string
 	Index  int64    // of the first of Events; must be the stream's next
 	Skip   bool     // Index may be beyond the next; what is before it is trimmed
-	Events [][]byte // each at most MaxEventBytes; an event may be empty
+	Events [][]byte // each at most MaxEventBytes less Guarantees.EventOverhead; may be empty
 }
 
 // EventBounds says what Trim keeps.
 type EventBounds struct {
-	Bytes int64         // of all streams of the record; zero: no bound
+	Bytes int64         // of all streams of the record, with Guarantees.EventOverhead for each event; zero: no bound
 	Age   time.Duration // zero: no bound
 }

@@ -16,7 +16,7 @@ type Op interface {
 }
 
 // A CreateOp inserts a record. Of the record Namespace, Kind, Ref, User,
-// Secret.Hash, Meta and Data are taken; the rest the store computes.
+// Secret.Hash, Meta, Data and Sealed are taken; the rest the store computes.
 //
 // Records of one user must share the routing byte of their refs: a store may
 // keep them, and what it counts for the limit, where that byte leads. The
@@ -66,6 +66,7 @@ type UpdateOp struct {
 
 	Meta   *Metadata                  // nil: unchanged
 	Data   map[string]json.RawMessage // nil: unchanged; else replaces all
+	Sealed []byte                     // goes with Data: with that nil, unchanged; else replaces, nil too
 	Rotate *Rotation                  // nil: unchanged
 }
 

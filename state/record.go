@@ -21,6 +21,10 @@ const (
 	MaxAgentBytes = 1024
 	// MaxKeyBytes bounds a key of [Record.Data].
 	MaxKeyBytes = 256
+	// MaxSealedBytes bounds [Record.Sealed]. It is what the largest record
+	// takes in binary form, however many keys it has, and room for what
+	// sealing adds.
+	MaxSealedBytes = maxPlainForm + 1<<10
 )
 
 // TombstoneTTL is how long a store remembers that a record ended, so that a
@@ -36,7 +40,7 @@ const Precision = time.Millisecond
 //
 // Namespace, Kind, Ref, User and Created never change. Records that a store
 // returns belong to the caller, maps included, but the bytes of the JSON
-// values are shared and must not be written to.
+// values and of Sealed are shared and must not be written to.
 type Record struct {
 	Namespace string // separates deployments in one store; see [CheckName]
 	Kind      string // what it is: "session", "basket"; a leading "_" marks the system's own
@@ -48,8 +52,13 @@ type Record struct {
 	Secret Secret
 	Meta   Metadata
 	Data   map[string]json.RawMessage // never nil in a returned record
-	Owner  string                     // the process in which it is live; empty for none
-	LastOp OpID                       // the operation that made this Version, if it had an ID
+	// Sealed is content that a wrapper has encrypted, in place of Meta and
+	// Data: any bytes, at most MaxSealedBytes, nil for none. Stores keep it
+	// beside Data and look at neither. It does not count in [Size]: the
+	// wrapper judges the record before it seals it.
+	Sealed []byte
+	Owner  string // the process in which it is live; empty for none
+	LastOp OpID   // the operation that made this Version, if it had an ID
 }
 
 // Key returns where the record stands.

@@ -74,6 +74,10 @@ func (r Ref) String() string { return refEncoding.EncodeToString(r.b[:]) }
 // Bytes returns the 17 bytes of the Ref.
 func (r Ref) Bytes() []byte { return append([]byte(nil), r.b[:]...) }
 
+// AppendBinary implements [encoding.BinaryAppender]: it appends what Bytes
+// returns. It never fails.
+func (r Ref) AppendBinary(b []byte) ([]byte, error) { return append(b, r.b[:]...), nil }
+
 // Routing returns the routing byte.
 func (r Ref) Routing() byte { return r.b[0] }
 

@@ -26,6 +26,9 @@ func TestRefHasItsRoutingByteAndRandomBytes(t *testing.T) {
 	if len(ref.String()) != 28 || strings.Trim(ref.String(), "0123456789abcdefghijklmnopqrstuv") != "" {
 		t.Errorf("text form %q", ref)
 	}
+	if b, err := ref.AppendBinary([]byte("x")); err != nil || !bytes.Equal(b, append([]byte("x"), ref.Bytes()...)) {
+		t.Errorf("appended %x, %v", b, err)
+	}
 	ref.Bytes()[0] = 0
 	if ref.Routing() != 0xa7 {
 		t.Error("Bytes returns the ref's own bytes")

@@ -123,8 +123,8 @@ import (
 // All methods may be called by any number of goroutines. Close waits for
 // operations in progress, ends watches and is idempotent; afterwards
 // everything is [ErrClosed]. No method keeps or changes what it was given
-// after it has returned, save that the bytes of JSON values are shared: nobody
-// may change them.
+// after it has returned, save that the bytes of JSON values and of Sealed are
+// shared: nobody may change them.
 type Store interface {
 	Get(ctx context.Context, key Key) (Record, error)
 	Apply(ctx context.Context, ops ...Op) []Result
@@ -178,6 +178,10 @@ type Guarantees struct {
 	Durability Durability
 	// Shared: other processes can open the same records at the same time.
 	Shared bool
+	// EventOverhead is what is added to each event before it is kept, by a
+	// wrapper that seals, say. An event may have that much less than
+	// [MaxEventBytes], and [EventBounds.Bytes] counts it.
+	EventOverhead int
 	// ExactTotal: [Limit.Total] is never exceeded. Otherwise it may be,
 	// briefly, by what is created at the same moment.
 	ExactTotal bool

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
 type doctorCmd struct {
@@ -47,12 +48,9 @@ func failed(hint string, err error) finding {
 var errSick = errors.New("the store cannot be used as it is; see above")
 
 func (c *doctorCmd) Run(a *app) error {
-	url, err := c.url()
+	where, err := c.outside(a.ctx)
 	if err != nil {
 		return err
-	}
-	if url.scheme == schemeMemory {
-		return usagef("memory: is within the server's process and cannot be examined from here: write --store sqlite:PATH")
 	}
 	p := newPrinter(a.stdout, c.JSON)
 	sick := false
@@ -65,7 +63,7 @@ func (c *doctorCmd) Run(a *app) error {
 		}
 		return p.line(f, f.Result, f.Check, text)
 	}
-	err = c.examine(a.ctx, url, report)
+	err = c.examine(a.ctx, where, report)
 	if err := errors.Join(err, p.flush()); err != nil {
 		return err
 	}
@@ -77,20 +75,23 @@ func (c *doctorCmd) Run(a *app) error {
 
 // examine reports each check as it is done, and stops where going on makes no
 // sense. The error is that of reporting.
-func (c *doctorCmd) examine(ctx context.Context, url storeURL, report func(string, finding) error) (err error) {
-	file := examineFile(url.path)
-	if err := report("file", file); err != nil || file.Result == resultFailed {
-		return err
+func (c *doctorCmd) examine(ctx context.Context, where place, report func(string, finding) error) (err error) {
+	advice := adviceFor(where.url.Scheme())
+	if where.url.Scheme() == open.SQLite {
+		file := examineFile(where.url.Path())
+		if err := report("file", file); err != nil || file.Result == resultFailed {
+			return err
+		}
 	}
-	store, openErr := url.openExisting(ctx)
+	store, openErr := where.openExisting(ctx)
 	if openErr != nil {
-		return report("open", failed("is it a Coatcheck store, and is its version this one's?", openErr))
+		return report("open", failed(advice.open, openErr))
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := report("open", ok("opened; what it acknowledges is %s", store.Guarantees().Durability)); err != nil {
 		return err
 	}
-	d := &doctor{store: store, namespace: c.Namespace}
+	d := &doctor{store: store, namespace: c.Namespace, advice: advice}
 	for _, check := range []struct {
 		name string
 		run  func(context.Context) finding
@@ -122,8 +123,27 @@ func examineFile(path string) finding {
 	return ok("%s, %d KiB, only for its owner", path, info.Size()>>10)
 }
 
+// advice is what to look at when something fails, by store.
+type advice struct{ open, read, write string }
+
+func adviceFor(s open.Scheme) advice {
+	if s == open.SQLite {
+		return advice{
+			open:  "is it a Coatcheck store, of this version, with these keys?",
+			read:  "the file may be damaged, or locked by another program",
+			write: "is the disk full, or the file read-only for this user?",
+		}
+	}
+	return advice{
+		open:  "does the server run there, and are user, password and keys right?",
+		read:  "see the log of the database",
+		write: "may this user write, and is there room?",
+	}
+}
+
 // doctor examines an open store.
 type doctor struct {
+	advice    advice
 	store     state.Store
 	namespace string
 	stamp     state.Stamp // of the record that write made
@@ -133,7 +153,7 @@ type doctor struct {
 func (d *doctor) read(ctx context.Context) finding {
 	start := time.Now()
 	if err := state.Ping(ctx, d.store, d.namespace); err != nil {
-		return failed("the file may be damaged, or locked by another program", err)
+		return failed(d.advice.read, err)
 	}
 	return ok("answers in %v", time.Since(start).Round(time.Microsecond))
 }
@@ -151,15 +171,15 @@ func (d *doctor) write(ctx context.Context) finding {
 	start := time.Now()
 	made, err := state.Do(ctx, d.store, state.CreateOp{Record: record, Idle: time.Minute, Lifetime: time.Minute})
 	if err != nil {
-		return failed("is the disk full, or the file read-only for this user?", err)
+		return failed(d.advice.write, err)
 	}
 	took := time.Since(start)
 	d.stamp, d.wrote = made.Stamp, start
 	_, err = state.Do(ctx, d.store, state.DeleteOp{Key: record.Key(), Reason: state.ReasonFailed, By: operator()})
 	if err != nil {
-		return failed("is the disk full, or the file read-only for this user?", err)
+		return failed(d.advice.write, err)
 	}
-	return ok("takes %v, the sync to disk included", took.Round(time.Microsecond))
+	return ok("takes %v until it is acknowledged", took.Round(time.Microsecond))
 }
 
 // clockTolerance is more than two processes of one machine may differ by.
@@ -171,7 +191,7 @@ func (d *doctor) clock(context.Context) finding {
 	}
 	off := d.stamp.Created.Sub(d.wrote).Abs()
 	if off > clockTolerance {
-		return warning("set the machine's clock", "the store's clock and this process's differ by %v", off)
+		return warning("set the clocks", "the store's clock and this process's differ by %v", off)
 	}
 	return ok("agrees with this machine's")
 }
@@ -181,7 +201,7 @@ func (d *doctor) count(ctx context.Context) finding {
 	total := 0
 	for r, err := range d.store.List(ctx, state.Query{Namespace: d.namespace}) {
 		if err != nil {
-			return failed("the file may be damaged", err)
+			return failed(d.advice.read, err)
 		}
 		kinds[r.Kind]++
 		total++
@@ -199,7 +219,7 @@ func (d *doctor) overdue(ctx context.Context) finding {
 	n := 0
 	for _, err := range d.store.List(ctx, state.Query{Namespace: d.namespace, Expired: true}) {
 		if err != nil {
-			return failed("the file may be damaged", err)
+			return failed(d.advice.read, err)
 		}
 		n++
 	}

@@ -43,6 +43,7 @@ func writeFile(t *testing.T, name, text string) string {
 
 func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 	t.Chdir(t.TempDir())
+	plain(t)
 	const ref = "0000000000000000000000000000"
 	for _, c := range []struct {
 		args string
@@ -64,15 +65,25 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --auth=tokens:", "write none or tokens:FILE"},
 		{"serve --auth=basic", "write none or tokens:FILE"},
 		{"serve --auth=tokens:absent", "absent"},
-		{"serve --store=redis://localhost:6379", "redis: is not available in this build: write memory: or sqlite:PATH"},
-		{"serve --store=rediss://:secret@localhost", "is not available in this build: write memory: or sqlite:PATH"},
-		{"serve --store=postgres://localhost/x", "is not available in this build: write memory: or sqlite:PATH"},
-		{"serve --store=nats://localhost", "is not available in this build: write memory: or sqlite:PATH"},
-		{"serve --store=cluster:?name=a", "is not available in this build: write memory: or sqlite:PATH"},
-		{"serve --store=mysql://root:hunter2@localhost", "write memory: or sqlite:PATH"},
+		{"serve --store=redis", "redis is at the URL in REDIS_URL, which is not set"},
+		{"serve --store=postgres", "postgres is at the URL in DATABASE_URL, which is not set"},
+		{"serve --store=redis:", "write redis://host:6379"},
+		{"serve --store=redis://localhost/zero", "number of a database"},
+		{"serve --store=redis://localhost?colour=red", "is not known"},
+		{"serve --store=rediss://localhost?pool_max=x", "is not a number"},
+		{"serve --store=postgres:", "write postgres://USER"},
+		{"serve --store=postgres://localhost:x/y", "write postgres://USER"},
+		{"serve --store=postgres://localhost/x?pool_max_conns=x", "pool_max_conns"},
+		{"serve --encryption-key=absent", "there is no such file"},
+		{"serve --encryption-key=.", "this is no file"},
+		{"serve --key-ring=absent", "--key-ring: read key file absent"},
+		{"serve --key-ring=absent --encryption-key=absent", "write one of them"},
+		{"serve --store=nats://localhost", "is not available in this build: write memory:, sqlite:PATH"},
+		{"serve --store=cluster:?name=a", "is not available in this build: write memory:, sqlite:PATH"},
+		{"serve --store=mysql://root:hunter2@localhost", "write memory:, sqlite:PATH"},
 		{"serve --store=sqlite://host/path", "write sqlite:PATH"},
 		{"serve --store=sqlite:x.db?mode=ro", "write sqlite:PATH"},
-		{"serve --store=memory:big", "write memory: or sqlite:PATH"},
+		{"serve --store=memory:big", "write memory:, sqlite:PATH"},
 		{"serve --namespace=Big", "--namespace"},
 		{"serve --session-duration=forever", "write one such as 24h"},
 		{"serve --session-duration=-1h", "write one such as 24h"},
@@ -109,7 +120,7 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"sessions revoke --user=ann --before=1h", "write --all --before TIME"},
 		{"sessions revoke --user=", "--user: write a user"},
 		{"doctor --store=memory:", "write --store sqlite:PATH"},
-		{"doctor --store=redis:", "is not available in this build"},
+		{"doctor --store=nats:", "is not available in this build"},
 	} {
 		expectMistake(t, c.want, strings.Fields(c.args)...)
 	}
@@ -119,10 +130,18 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 }
 
 func TestMistakesDoNotRepeatSecrets(t *testing.T) {
+	t.Chdir(t.TempDir())
 	const password = "hunter2"
 	for _, args := range [][]string{
 		{"serve", "--store=mysql://root:" + password + "@localhost"},
-		{"serve", "--store=redis://:" + password + "@localhost"},
+		{"serve", "--store=redis://:" + password + "@localhost?colour=red"},
+		{"serve", "--store=redis://:" + password + "@local host"},
+		{"serve", "--store=redis://:" + password + "@127.0.0.1:1"},
+		{"serve", "--store=postgres://ann:" + password + "@local host/x"},
+		{"serve", "--store=postgres://ann:" + password + "@localhost/x?pool_max_conns=x"},
+		{"serve", "--store=postgres://ann:" + password + "@127.0.0.1:1/x"},
+		{"serve", "--store=postgres://127.0.0.1:1/x?user=ann&password=" + password},
+		{"serve", "--encryption-key=" + password},
 		{"sessions", "show", "not-a-ref." + password},
 	} {
 		if _, stderr, _ := command(t, args...); strings.Contains(stderr, password) {
@@ -131,14 +150,29 @@ func TestMistakesDoNotRepeatSecrets(t *testing.T) {
 	}
 }
 
+// plain takes out of the environment what would steer coatcheck.
+func plain(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"SESSION_STORE", "REDIS_URL", "DATABASE_URL", guideKey} {
+		t.Setenv(name, "") // so that it is put back
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestEnvironmentStandsInForFlags(t *testing.T) {
 	t.Chdir(t.TempDir())
+	plain(t)
 	for _, c := range []struct{ name, value, want string }{
-		{"COATCHECK_STORE", "redis:", "is not available in this build"},
-		{"SESSION_STORE", "redis", "is not available in this build"},
-		{"SESSION_STORE", "postgres", "is not available in this build"},
-		{"SESSION_STORE", "nonsense", "write memory: or sqlite:PATH"},
-		{"SESSION_ENCRYPTION_KEY", "c2VjcmV0", "does not encrypt"},
+		{"COATCHECK_STORE", "nats:", "is not available in this build"},
+		{"SESSION_STORE", "redis", "REDIS_URL, which is not set"},
+		{"SESSION_STORE", "postgres", "DATABASE_URL, which is not set"},
+		{"SESSION_STORE", "nonsense", "write memory:, sqlite:PATH"},
+		{"SESSION_ENCRYPTION_KEY", "c2VjcmV0", "32 random bytes in base64"},
+		{"SESSION_ENCRYPTION_KEY", "", "32 random bytes in base64"},
+		{"COATCHECK_ENCRYPTION_KEY", "absent", "--encryption-key: there is no such file"},
+		{"COATCHECK_KEY_RING", "absent", "--key-ring: read key file absent"},
 		{"COATCHECK_LISTEN", "0.0.0.0:0", "write --auth tokens:FILE"},
 		{"COATCHECK_ADMIN_LISTEN", "0.0.0.0:0", "write --admin-token-file FILE"},
 		{"COATCHECK_IDLE_TIMEOUT", "soon", "write one such as 24h"},
@@ -153,8 +187,20 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 			expectMistake(t, c.want, "serve")
 		})
 	}
+	t.Run("a URL of another store", func(t *testing.T) {
+		t.Setenv("REDIS_URL", "postgres://ann:hunter2@localhost/x")
+		t.Setenv("DATABASE_URL", "redis://localhost")
+		expectMistake(t, "REDIS_URL is of another store", "serve", "--store=redis")
+		expectMistake(t, "DATABASE_URL is of another store", "serve", "--store=postgres")
+	})
+	t.Run("a URL with a mistake", func(t *testing.T) {
+		t.Setenv("REDIS_URL", "redis://localhost?colour=red")
+		t.Setenv("DATABASE_URL", "localhost")
+		expectMistake(t, "REDIS_URL: redis store", "serve", "--store=redis")
+		expectMistake(t, "DATABASE_URL: this is no store", "serve", "--store=postgres")
+	})
 	t.Run("flags win", func(t *testing.T) {
-		t.Setenv("COATCHECK_STORE", "redis:")
+		t.Setenv("COATCHECK_STORE", "nats:")
 		expectMistake(t, "write --store sqlite:PATH", "doctor", "--store=memory:")
 	})
 	t.Run("our names win over the guide's", func(t *testing.T) {
@@ -193,6 +239,8 @@ func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
 		"admin port in use":     {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=" + taken.Addr().String()}, taken.Addr().String()},
 		"store below a file":    {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file + "/x.db"}, file},
 		"store is no database":  {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file}, file},
+		"no redis":              {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=redis://ann:x@" + nobody(t)}, "redis://127.0.0.1:"},
+		"no postgres":           {[]string{"doctor", "--store=postgres://ann:x@" + nobody(t) + "/x"}, "see above"},
 		"no store to look into": {[]string{"sessions", "list", "--store=sqlite:absent.db"}, "absent.db"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,6 +253,17 @@ func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
 	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
 		t.Errorf("files were left behind: %v, %v", entries, err)
 	}
+}
+
+// nobody returns an address at which nobody listens.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func TestHelpAndVersion(t *testing.T) {

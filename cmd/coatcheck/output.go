@@ -45,11 +45,16 @@ func rowOf(s *session.Session) row {
 	return r
 }
 
-// printer prints rows as they come: as a table, or as JSON lines.
+// printer prints rows as they come: as JSON lines, or as a table whose columns
+// are aligned page by page, so that memory does not grow with its length.
 type printer struct {
-	json *json.Encoder
-	tab  *tabwriter.Writer
+	json  *json.Encoder
+	tab   *tabwriter.Writer
+	lines int // printed to the table
 }
+
+// pageLines is the length of a page.
+const pageLines = 1000
 
 func newPrinter(w io.Writer, asJSON bool) *printer {
 	if asJSON {
@@ -80,8 +85,13 @@ func (p *printer) cells(cells ...string) error {
 	for i, c := range cells {
 		cells[i] = printable(c)
 	}
-	_, err := fmt.Fprintln(p.tab, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
-	return err
+	if _, err := fmt.Fprintln(p.tab, strings.TrimRight(strings.Join(cells, "\t"), "\t")); err != nil {
+		return err
+	}
+	if p.lines++; p.lines%pageLines == 0 {
+		return p.tab.Flush()
+	}
+	return nil
 }
 
 // flush writes what the table holds back to align its columns.

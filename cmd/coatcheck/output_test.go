@@ -85,15 +85,3 @@ func TestLoopbackAddresses(t *testing.T) {
 		}
 	}
 }
-
-func TestStoreURLs(t *testing.T) {
-	for text, want := range map[string]storeURL{
-		"memory:": {"memory", ""}, "memory": {"memory", ""},
-		"sqlite:": {"sqlite", defaultPath}, "sqlite": {"sqlite", defaultPath},
-		"sqlite:x.db": {"sqlite", "x.db"}, "sqlite:/var/x.db": {"sqlite", "/var/x.db"}, "sqlite:///var/x.db": {"sqlite", "/var/x.db"},
-	} {
-		if got, err := parseStore(text); err != nil || got != want {
-			t.Errorf("%s = %+v, %v; want %+v", text, got, err, want)
-		}
-	}
-}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ type serveCmd struct {
 // settings is what the flags come to once they were checked and the files
 // they name were read.
 type settings struct {
-	store      storeURL
+	place      place
 	policy     session.Policy
 	proxies    []netip.Prefix
 	tokens     *auth.Tokens // nil: nobody is verified
@@ -60,7 +61,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, err := c.settings()
+	set, err := c.settings(a.ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (c *serveCmd) Run(a *app) error {
 // greet says where to connect.
 func (s *server) greet(w interface{ Write([]byte) (int, error) }) {
 	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\nReplica       %s\n",
-		s.url(), s.adminURL(), s.storeURL, s.replica)
+		s.url(), s.adminURL(), s.place, s.replica)
 }
 
 // check refuses combinations of flags that make no sense or are not safe.
@@ -118,10 +119,10 @@ func validOrigin(origin string) bool {
 }
 
 // settings reads the files that the flags name.
-func (c *serveCmd) settings() (settings, error) {
+func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 	set := settings{policy: c.policy()}
 	var err error
-	if set.store, err = c.url(); err != nil {
+	if set.place, err = c.place(ctx); err != nil {
 		return set, err
 	}
 	if err := set.policy.Check(); err != nil {

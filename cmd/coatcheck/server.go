@@ -22,7 +22,8 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
-	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
+	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
 // Bounds of what one connection may hold on to.
@@ -38,13 +39,13 @@ type server struct {
 	log     *slog.Logger
 	replica string
 
-	storeURL storeURL
-	metrics  *metrics
-	store    backend
-	manager  *session.Manager
-	sample   hosted
-	handler  *gosdk.Handler
-	admin    *admin.Handler
+	place   place
+	metrics *metrics
+	store   open.Store
+	manager *session.Manager
+	sample  hosted
+	handler *gosdk.Handler
+	admin   *admin.Handler
 
 	mcpListener, adminListener net.Listener
 	mcpHTTP, adminHTTP         *http.Server
@@ -53,7 +54,7 @@ type server struct {
 // start opens everything but serves nothing yet. If it fails, nothing is left
 // open.
 func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_ *server, err error) {
-	s := &server{cmd: c, log: log, storeURL: set.store}
+	s := &server{cmd: c, log: log, place: set.place}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -73,7 +74,7 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.metrics, err = newMetrics(); err != nil {
 		return nil, err
 	}
-	if s.store, err = set.store.open(ctx, sqlite.Options{Logger: log, OnLookup: s.metrics.lookup}); err != nil {
+	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
 		return nil, err
 	}
 	if err := s.build(set); err != nil {
@@ -82,13 +83,24 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	return s, nil
 }
 
+func (s *server) storeOptions() open.Options {
+	return open.Options{
+		Logger:   s.log,
+		OnLookup: s.metrics.lookup,
+		Encryption: encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
+			s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
+		}},
+	}
+}
+
 // build connects the parts.
 func (s *server) build(set settings) (err error) {
 	s.manager, err = session.NewManager(s.store, session.Options{
-		Namespace: s.cmd.Namespace,
-		Policy:    set.policy,
-		Observe:   s.metrics.Observe,
-		Logger:    s.log,
+		Namespace:  s.cmd.Namespace,
+		Policy:     set.policy,
+		RoutingKey: set.place.routingKey(),
+		Observe:    s.metrics.Observe,
+		Logger:     s.log,
 	})
 	if err != nil {
 		return err
@@ -174,6 +186,9 @@ func (s *server) run(ctx context.Context) error {
 	work.Go(func() error { return serve(s.adminHTTP, s.adminListener) })
 	work.Go(func() error { return s.manager.Run(failing) })
 	work.Go(func() error { return s.sample.run(failing) })
+	if s.place.ring != nil {
+		work.Go(func() error { return s.place.ring.Run(failing, reloadEvery, s.oldKeys) })
+	}
 
 	select {
 	case <-ctx.Done():
@@ -185,6 +200,11 @@ func (s *server) run(ctx context.Context) error {
 	return work.Wait()
 }
 
+// oldKeys is told that the key ring could not be read again.
+func (s *server) oldKeys(err error) {
+	s.log.Error("the keys stay as they are", "error", err)
+}
+
 // serve returns nil once the server was shut down.
 func serve(srv *http.Server, l net.Listener) error {
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -194,20 +214,33 @@ func serve(srv *http.Server, l net.Listener) error {
 }
 
 // drain lets running calls end, as long as the flag allows, and then cuts off
-// what is left. Sessions stay in the store.
+// what is left. Sessions stay in the store. The listener closes before streams
+// end: their clients then try until the next process listens.
 func (s *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cmd.DrainTimeout))
 	defer cancel()
 	s.admin.Drain()
+	_ = s.handler.Quiesce(ctx) // what it says, Drain says again
+	refusing := make(chan struct{})
+	s.mcpHTTP.RegisterOnShutdown(func() { close(refusing) })
+	var down errgroup.Group
+	down.Go(func() error { return shutdown(ctx, s.mcpHTTP) })
+	<-refusing
 	if err := s.handler.Drain(ctx); err != nil {
 		s.log.Warn("calls were cut off", "error", err)
 	}
-	for _, srv := range []*http.Server{s.mcpHTTP, s.adminHTTP} {
-		if err := srv.Shutdown(ctx); err != nil {
-			s.log.Warn("connections were cut off", "error", err)
-			srv.Close()
-		}
+	if err := errors.Join(down.Wait(), shutdown(ctx, s.adminHTTP)); err != nil {
+		s.log.Warn("connections were cut off", "error", err)
 	}
+}
+
+// shutdown waits for the requests of a server, and cuts them off when ctx ends.
+func shutdown(ctx context.Context, srv *http.Server) error {
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		srv.Close()
+	}
+	return err
 }
 
 // close closes what is open, the last opened first.

@@ -33,11 +33,11 @@ type sessionsFlags struct {
 
 // withStore opens the store for fn and closes it.
 func (f *sessionsFlags) withStore(ctx context.Context, fn func(state.Store) error) (err error) {
-	url, err := f.url()
+	p, err := f.outside(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := url.openExisting(ctx)
+	store, err := p.openExisting(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,109 +2,108 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"slices"
-	"strings"
 
+	"github.com/coatcheck-mcp/coatcheck/keyring"
 	"github.com/coatcheck-mcp/coatcheck/state"
-	"github.com/coatcheck-mcp/coatcheck/store/memory"
-	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
-const (
-	schemeMemory = "memory"
-	schemeSQLite = "sqlite"
-)
-
-// defaultPath is where sqlite: without a path is.
-const defaultPath = "coatcheck-data/coatcheck.db"
-
-// planned are the schemes of stores that this build does not have.
-var planned = []string{"redis", "rediss", "postgres", "postgresql", "nats", "cluster"}
-
-// storeFlags say where records are, for every command.
+// storeFlags say where records are and how they are sealed, for every command.
 type storeFlags struct {
-	Store     string `default:"sqlite:coatcheck-data/coatcheck.db" env:"COATCHECK_STORE,SESSION_STORE" help:"Where records are kept: sqlite:PATH or memory:."`
-	Namespace string `default:"default" help:"Separates deployments that share a store."`
+	Store         string `default:"sqlite:coatcheck-data/coatcheck.db" env:"COATCHECK_STORE,SESSION_STORE" help:"Where records are kept: sqlite:PATH, memory:, redis://… or postgres://…; also redis, at REDIS_URL, or postgres, at DATABASE_URL."`
+	EncryptionKey string `placeholder:"FILE" help:"Encrypt records with the key in this file: 32 bytes in base64. SESSION_ENCRYPTION_KEY is the key itself."`
+	KeyRing       string `placeholder:"FILE" help:"Encrypt records with the active key of this key ring."`
+	Namespace     string `default:"default" help:"Separates deployments that share a store."`
 }
 
-// url reads --store. It is no type of flag of its own, since the error of the
+// A place is where records are and how they are sealed.
+type place struct {
+	url       open.URL
+	ring      *keyring.Ring // nil: they are not
+	namespace string
+}
+
+// place reads the flags. They are no types of their own, since the error of the
 // parser would repeat a value from the environment, passwords included.
-//
-// It also refuses what the environment asks for and this build cannot do: it
-// would be worse to go on without.
-func (f *storeFlags) url() (storeURL, error) {
-	u, err := parseStore(f.Store)
+func (f *storeFlags) place(ctx context.Context) (place, error) {
+	if err := state.CheckName("namespace", f.Namespace); err != nil {
+		return place{}, usagef("--namespace: %w", err)
+	}
+	url, err := f.url()
+	if err != nil {
+		return place{}, err
+	}
+	ring, err := f.ring(ctx)
+	if err != nil {
+		return place{}, err
+	}
+	return place{url: url, ring: ring, namespace: f.Namespace}, nil
+}
+
+// outside is place for a command that looks into the store of a server.
+func (f *storeFlags) outside(ctx context.Context) (place, error) {
+	p, err := f.place(ctx)
+	if err == nil && p.url.Scheme() == open.Memory {
+		return p, usagef("memory: is within the server's process and cannot be looked into from here: write --store sqlite:PATH or another that is not")
+	}
+	return p, err
+}
+
+// url reads --store: a URL, or a name with the URL in a variable of its own.
+func (f *storeFlags) url() (open.URL, error) {
+	switch f.Store {
+	case "redis":
+		return urlIn("REDIS_URL", open.Redis, "redis://HOST:6379")
+	case "postgres":
+		return urlIn("DATABASE_URL", open.PostgreSQL, "postgres://USER:PASSWORD@HOST:5432/DATABASE")
+	}
+	u, err := open.Parse(f.Store)
 	if err != nil {
 		return u, usagef("--store: %w", err)
-	}
-	if os.Getenv("SESSION_ENCRYPTION_KEY") != "" {
-		return u, usagef("SESSION_ENCRYPTION_KEY is set, but this build does not encrypt: unset it to keep records unencrypted")
-	}
-	if err := state.CheckName("namespace", f.Namespace); err != nil {
-		return u, usagef("--namespace: %w", err)
 	}
 	return u, nil
 }
 
-// storeURL names a store.
-type storeURL struct{ scheme, path string }
-
-func (u storeURL) String() string { return u.scheme + ":" + u.path }
-
-// parseStore accepts a URL, or the bare name of a store.
-func parseStore(text string) (storeURL, error) {
-	scheme, path, _ := strings.Cut(text, ":")
-	switch {
-	case slices.Contains(planned, scheme):
-		return storeURL{}, fmt.Errorf("the store %s: is not available in this build: write memory: or sqlite:PATH", scheme)
-	case scheme == schemeMemory && path == "":
-	case scheme == schemeSQLite:
-		// sqlite:///var/lib/x.db is a path, too.
-		if rest, ok := strings.CutPrefix(path, "//"); ok && strings.HasPrefix(rest, "/") {
-			path = rest
-		}
-		if path == "" {
-			path = defaultPath
-		}
-		if strings.HasPrefix(path, "//") || strings.Contains(path, "?") {
-			return storeURL{}, errors.New("sqlite: takes the path of a file and nothing else: write sqlite:PATH")
-		}
-	default:
-		// The text may hold a password.
-		return storeURL{}, errors.New("this is no store: write memory: or sqlite:PATH")
+func urlIn(variable string, scheme open.Scheme, example string) (open.URL, error) {
+	text := os.Getenv(variable)
+	if text == "" {
+		return open.URL{}, usagef("the store %s is at the URL in %s, which is not set: set it, to %s, or write that as --store", scheme, variable, example)
 	}
-	return storeURL{scheme: scheme, path: path}, nil
-}
-
-// backend is an open store.
-type backend interface {
-	state.Store
-	state.EventStore
+	u, err := open.Parse(text)
+	if err != nil {
+		return u, usagef("%s: %w", variable, err)
+	}
+	if u.Scheme() != scheme {
+		return u, usagef("%s is of another store: set it to %s", variable, example)
+	}
+	return u, nil
 }
 
 // open opens the store, or creates it where there is none.
-func (u storeURL) open(ctx context.Context, opts sqlite.Options) (backend, error) {
-	if u.scheme == schemeMemory {
-		return memory.New(memory.Options{}), nil
-	}
-	s, err := sqlite.Open(ctx, u.path, opts)
-	if err != nil {
-		return nil, err // not s: a nil *sqlite.Store is no nil backend
-	}
-	return s, nil
+func (p place) open(ctx context.Context, opts open.Options) (open.Store, error) {
+	opts.Ring, opts.Namespace = p.ring, p.namespace
+	return p.url.Open(ctx, opts)
 }
 
-// openExisting opens a store for a look from outside. It creates nothing.
-func (u storeURL) openExisting(ctx context.Context) (backend, error) {
-	if u.scheme == schemeMemory {
-		return nil, usagef("memory: is within the server's process and cannot be looked into from here: write --store sqlite:PATH")
+// openExisting opens a store for a look from outside. It makes no file.
+func (p place) openExisting(ctx context.Context) (open.Store, error) {
+	return p.open(ctx, open.Options{MustExist: true, SQLiteCache: -1})
+}
+
+// routingKey is what the routing bytes of refs are computed with, where users
+// are not to be guessed from them.
+func (p place) routingKey() []byte {
+	if p.ring == nil {
+		return nil
 	}
-	if _, err := os.Stat(u.path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no store at %s: give the --store of the server", u.path)
+	return p.ring.Stable(keyring.Routing).Bytes()
+}
+
+func (p place) String() string {
+	if p.ring == nil {
+		return p.url.String()
 	}
-	return u.open(ctx, sqlite.Options{CacheBytes: -1})
+	return fmt.Sprintf("%s (encrypted, active key %s)", p.url, p.ring.Active().ID())
 }

@@ -16,19 +16,30 @@ import (
 // context ended: they were cancelled.
 var ErrCut = errors.New("calls were still running")
 
-// Drain ends service without ending a session, so that another process, or
-// the next one here, goes on with all of them. From now on new requests are
+// Quiesce is the first half of [Handler.Drain]: from now on new requests are
 // answered with 503 and Retry-After, but for the answers that running calls
-// wait for. Drain lets those calls end until ctx is done, stores what clients
-// may still resume, and closes all streams.
+// wait for, and Quiesce returns when those calls have ended. If ctx is done
+// before, it is [ErrCut].
 //
-// Close the listener first, or at the same time (http.Server.Shutdown waits
-// for streams, which end here): clients that are refused a connection try
+// Streams stay open. So a server closes its listener between Quiesce and
+// Drain: clients whose streams end then are refused a connection and try
 // again, where some give up at a 503.
-func (h *Handler) Drain(ctx context.Context) error {
+func (h *Handler) Quiesce(ctx context.Context) error {
 	h.live.close()
 	h.sessionless.close()
-	cut := h.awaitCalls(ctx)
+	if h.awaitCalls(ctx) {
+		return fmt.Errorf("drain: %w", ErrCut)
+	}
+	return nil
+}
+
+// Drain ends service without ending a session, so that another process, or
+// the next one here, goes on with all of them. It lets running calls end until
+// ctx is done (see [Handler.Quiesce]; with a call still running then, it goes
+// on and returns [ErrCut]), stores what clients may still resume, and closes
+// all streams.
+func (h *Handler) Drain(ctx context.Context) error {
+	cut := h.Quiesce(ctx)
 	h.sessionless.expel()
 
 	var group errgroup.Group
@@ -36,11 +47,7 @@ func (h *Handler) Drain(ctx context.Context) error {
 	for _, l := range h.live.all() {
 		group.Go(func() error { return h.drainOne(l) })
 	}
-	err := group.Wait()
-	if cut {
-		err = errors.Join(fmt.Errorf("drain: %w", ErrCut), err)
-	}
-	return err
+	return errors.Join(cut, group.Wait())
 }
 
 func (h *Handler) drainOne(l *live) error {

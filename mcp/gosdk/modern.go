@@ -10,21 +10,17 @@ import (
 // serveModern lets the SDK's sessionless handler serve a request of the
 // 2026-07-28 revision. A session id has no meaning there; it is not passed on.
 func (h *Handler) serveModern(w http.ResponseWriter, r *http.Request) error {
-	// A subscription lives until somebody ends it: a drain ends it, where it
-	// lets calls end by themselves.
+	// A subscription lives until somebody ends it: a drain does not wait for
+	// it, but ends it when the calls have ended.
 	listens := r.Header.Get(streamable.HeaderMethod) == "subscriptions/listen"
 	if !h.sessionless.enter(!listens) {
 		return draining()
 	}
 	defer h.sessionless.leave(!listens)
-	until := h.sessionless.cut
-	if listens {
-		until = h.sessionless.closed
-	}
 	r = withRef(r, nil)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(until, cancel)()
+	defer context.AfterFunc(h.sessionless.cut, cancel)()
 	h.modern.ServeHTTP(w, r.WithContext(ctx))
 	return nil
 }

@@ -28,8 +28,8 @@ var errFinished = errors.New("the request is over")
 // A response is what the SDK writes to. It
 //   - turns the ref in Mcp-Session-Id into the id, for the client only;
 //   - puts the call into event ids (see callTag);
-//   - holds a priming event back for a moment, and does not flush the last
-//     event of a POST, since the end of the request does: both save a write;
+//   - holds a priming event back for a moment, so that it leaves together with
+//     an answer that is quick, as one response of known length in one write;
 //   - notes which events of the standalone stream went out;
 //   - unwraps events into JSON, where JSON was asked for;
 //   - replaces refusals that would mislead the client.
@@ -44,7 +44,6 @@ type response struct {
 	over    bool       // the request is over: nothing may be written
 	held    []byte     // a priming event that has not been sent
 	answer  [][]byte   // in JSON mode: the responses so far
-	last    bool       // the last event has been written
 	err     error      // of the first write that failed
 	timer   *time.Timer
 	long    bool // the timer waits for longAfter, not for primeAfter
@@ -95,7 +94,7 @@ func (o *response) begin(status int) {
 
 func (o *response) refuse(refusal *streamable.Refusal) {
 	h := o.w.Header()
-	for _, name := range []string{streamable.HeaderSession, "Cache-Control", "Connection"} {
+	for _, name := range []string{streamable.HeaderSession, "Cache-Control", "Connection", "Content-Length"} {
 		h.Del(name)
 	}
 	o.status, o.swallow = refusal.Status, true
@@ -127,11 +126,30 @@ func (o *response) Write(p []byte) (int, error) {
 		o.held = slices.Clone(out)
 		return len(p), nil
 	}
+	if o.status == 0 && o.isLast(e) {
+		o.w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
+	}
 	if err := o.send(out); err != nil {
 		return 0, err
 	}
-	o.sent(e)
+	if o.x.kind == standalone {
+		o.delivered(e)
+	}
 	return len(p), nil
+}
+
+// isLast reports whether nothing comes behind the event: it answers the only
+// call of a POST.
+func (o *response) isLast(e event) bool {
+	_, isAnswer := answers(e.data)
+	return isAnswer && o.x.kind == posted && !o.x.batch
+}
+
+// delivered notes that an event of the standalone stream went out.
+func (o *response) delivered(e event) {
+	if id, ok := parseEventID(string(e.id)); ok {
+		o.x.live.events.markDelivered(id.index)
+	}
 }
 
 // wire returns the event as the client sees it, behind what was held back.
@@ -182,19 +200,6 @@ func (o *response) limit(d time.Duration) {
 	_ = o.rc.SetWriteDeadline(deadline)
 }
 
-// sent notes what has been written. o.mu is held.
-func (o *response) sent(e event) {
-	if o.x.kind == standalone {
-		if id, ok := parseEventID(string(e.id)); ok {
-			o.x.live.events.markDelivered(id.index)
-		}
-		return
-	}
-	if _, isAnswer := answers(e.data); isAnswer && o.x.kind == posted && !o.x.batch {
-		o.last = true
-	}
-}
-
 // Flush and FlushError implement what http.ResponseController looks for.
 func (o *response) Flush() { _ = o.FlushError() }
 
@@ -203,7 +208,7 @@ func (o *response) FlushError() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	// Nothing sent yet: what is held back is flushed when it is due.
-	if o.over || o.swallow || o.status == 0 || o.last {
+	if o.over || o.swallow || o.status == 0 {
 		return nil
 	}
 	return o.flush()

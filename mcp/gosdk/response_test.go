@@ -67,8 +67,8 @@ func TestAPrimingEventLeavesWithTheAnswerInOneWrite(t *testing.T) {
 			t.Errorf("sent early: %q", w.Body)
 		}
 		write(t, o, "message", "S_1", answer7)
-		if len(w.flushes) > 0 {
-			t.Error("the answer is flushed before the end of the request flushes it")
+		if len(w.flushes) != 1 {
+			t.Errorf("%d flushes", len(w.flushes))
 		}
 		if !o.finish() {
 			t.Error("finish: the client did not take it")
@@ -76,6 +76,9 @@ func TestAPrimingEventLeavesWithTheAnswerInOneWrite(t *testing.T) {
 		want := "event: prime\nid: S.37_0\ndata: \n\nevent: message\nid: S.37_1\ndata: " + answer7 + "\n\n"
 		if w.Body.String() != want {
 			t.Errorf("sent %q, want %q", w.Body, want)
+		}
+		if got := w.Header().Get("Content-Length"); got != fmt.Sprint(len(want)) {
+			t.Errorf("Content-Length %q for %d bytes", got, len(want))
 		}
 	})
 }
@@ -92,8 +95,12 @@ func TestAPrimingEventIsSentWhenTheAnswerTakesLonger(t *testing.T) {
 		}
 		write(t, o, "message", "S_1", `{"jsonrpc":"2.0","method":"notifications/progress"}`)
 		write(t, o, "message", "S_2", `{"jsonrpc":"2.0","id":9,"method":"roots/list"}`)
-		if len(w.flushes) != 3 {
+		write(t, o, "message", "S_3", answer7)
+		if len(w.flushes) != 4 {
 			t.Errorf("%d flushes", len(w.flushes))
+		}
+		if got := w.Header().Get("Content-Length"); got != "" {
+			t.Errorf("Content-Length %q of a stream", got)
 		}
 		o.finish()
 		time.Sleep(2 * longAfter) // the timer is stopped: synctest would find it

@@ -353,6 +353,7 @@ func TestManyQuickCallsKeepLittleInMemory(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
+	w.alone()
 	e := w.now().handler.live.all()[0].events
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -25,6 +25,9 @@ func diff(got, want state.Record) string {
 	d.secret(got.Secret, want.Secret)
 	d.meta(got.Meta, want.Meta)
 	d.data(got.Data, want.Data)
+	if !bytes.Equal(got.Sealed, want.Sealed) {
+		d.add("sealed content", fmt.Sprintf("%d bytes", len(got.Sealed)), fmt.Sprintf("other %d bytes", len(want.Sealed)))
+	}
 	d.add("owner", got.Owner, want.Owner)
 	d.add("last op", got.LastOp, want.LastOp)
 	return strings.Join(d.found, "; ")

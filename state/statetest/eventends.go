@@ -30,12 +30,15 @@ func (e *env) trim(k state.Key, keep state.EventBounds) {
 	}
 }
 
+// weight is what so many events, of so many bytes together, count in a Trim.
+func (e *env) weight(events, bytes int) int64 { return int64(bytes + events*e.g.EventOverhead) }
+
 func trimBytes(e *env) {
 	k := e.record()
 	e.appendTo(k, "s", 0, "0123456789", "abcdefghij", "ABCDEFGHIJ")
-	e.trim(k, state.EventBounds{Bytes: 30})
+	e.trim(k, state.EventBounds{Bytes: e.weight(3, 30)})
 	e.tail(k, "s", 0, 3)
-	e.trim(k, state.EventBounds{Bytes: 29})
+	e.trim(k, state.EventBounds{Bytes: e.weight(3, 29)})
 	e.tail(k, "s", 1, 3)
 	e.trimmed(k, "s", 0)
 	e.holds(k, "s", 1, "abcdefghij", "ABCDEFGHIJ")
@@ -94,10 +97,10 @@ func trimStreams(e *env) {
 	e.appendTo(k, "two", 0, "0123456789")
 	e.tick()
 	e.appendTo(k, "one", 2, "0123456789")
-	e.trim(k, state.EventBounds{Bytes: 25})
+	e.trim(k, state.EventBounds{Bytes: e.weight(2, 25)})
 	e.tail(k, "one", 2, 3)
 	e.tail(k, "two", 0, 1)
-	e.trim(k, state.EventBounds{Bytes: 15})
+	e.trim(k, state.EventBounds{Bytes: e.weight(1, 15)})
 	e.tail(k, "one", 2, 3)
 	e.tail(k, "two", 1, 1)
 	e.holds(other, "s", 0, "0123456789")

@@ -281,7 +281,7 @@ func appendInvalid(e *env) {
 
 func appendLargest(e *env) {
 	k := e.record()
-	largest := strings.Repeat("e", state.MaxEventBytes)
+	largest := strings.Repeat("e", state.MaxEventBytes-e.g.EventOverhead)
 	wantError(e, "Append of too large an event", e.tryAppend(k, "s", 0, "small", largest+"e"), state.ErrTooLarge)
 	e.tail(k, "s", 0, 0)
 	e.appendTo(k, "s", 0, largest)

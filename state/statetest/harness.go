@@ -87,6 +87,7 @@ func storeGroups() []group {
 		{"Create", createChecks()},
 		{"Import", importChecks()},
 		{"Update", updateChecks()},
+		{"Sealed", sealedChecks()},
 		{"Rotate", rotateChecks()},
 		{"Touch", touchChecks()},
 		{"Extend", extendChecks()},

@@ -114,7 +114,7 @@ func (m *model) update(r *state.Record, op *state.UpdateOp) error {
 		r.Meta = *op.Meta
 	}
 	if op.Data != nil {
-		r.Data = op.Data
+		r.Data, r.Sealed = op.Data, op.Sealed
 	}
 	if op.Rotate != nil {
 		r.Secret = op.Rotate.Apply(r.Secret.At(m.now()), m.now())
@@ -142,7 +142,7 @@ func (m *model) create(op *state.CreateOp) state.Result {
 	r := state.Record{
 		Namespace: given.Namespace, Kind: given.Kind, Ref: given.Ref, User: given.User,
 		Stamp: op.Stamp(m.now()), Secret: state.Secret{Hash: given.Secret.Hash},
-		Meta: given.Meta, Data: given.Data, LastOp: op.ID,
+		Meta: given.Meta, Data: given.Data, Sealed: given.Sealed, LastOp: op.ID,
 	}
 	m.recs[r.Ref] = &r
 	return state.Result{Stamp: r.Stamp, Ended: ended}

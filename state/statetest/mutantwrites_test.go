@@ -52,11 +52,33 @@ func writeMutations() []mutation {
 		byOne("CutsUsersAtNUL", cutsUsers, "Hostile/Users", "Hostile/UsersBesideEachOther", "Limit/SeparatesUsers"),
 		byOne("AcceptsAnything", acceptsAnything, "Hostile/NUL", "Hostile/LargestRecord", "Create/RefusesInvalid", "Update/RefusesTooLarge"),
 		byOne("AcknowledgesBeforeWriting", acknowledgesEarly, "Update/RaisesRevision"),
+		byOne("DropsSealed", dropsSealed, "Sealed/IsKeptByCreate", "Sealed/GoesWithData", "Sealed/DoesNotCountInSize"),
+		byOne("CountsSealed", countsSealed, "Sealed/DoesNotCountInSize"),
 		{"ReversesBatches", func() *mutant { return &mutant{apply: reversesBatches} },
 			[]string{"Apply/KeepsTheOrderOnARef", "Apply/KeepsTheOrderOnInterleavedRefs", "Model/RandomOperations"}},
 		{"StopsAtTheFirstError", func() *mutant { return &mutant{apply: stopsAtFirstError} }, []string{"Apply/FailuresSpoilNoOther"}},
 		{"SpoilsTheGroupOfACancelledCaller", spoilsGroups, []string{"Context/CancelledMeanwhileSpoilsNoOther"}},
 	}
+}
+
+// dropsSealed is a store that does not know of sealed content.
+func dropsSealed(ctx context.Context, s state.Store, op state.Op) state.Result {
+	switch o := op.(type) {
+	case state.CreateOp:
+		o.Record.Sealed = nil
+		op = o
+	case state.UpdateOp:
+		o.Sealed = nil
+		op = o
+	}
+	return plain(ctx, s, op)
+}
+
+func countsSealed(ctx context.Context, s state.Store, op state.Op) state.Result {
+	if o, ok := op.(state.CreateOp); ok && state.Size(&o.Record)+len(o.Record.Sealed) > state.MaxRecordBytes {
+		return state.Result{Err: &state.BoundError{What: "record", Size: len(o.Record.Sealed), Max: state.MaxRecordBytes}}
+	}
+	return plain(ctx, s, op)
 }
 
 // upserts keeps in a map of its own what was updated without being there.

@@ -87,7 +87,7 @@ func New(opts Options) (*Cache, error) {
 }
 
 func weigh(key state.Key, r *state.Record) uint32 {
-	return uint32(recordOverhead + state.Size(r) + dataOverhead(len(r.Data)))
+	return uint32(recordOverhead + state.Size(r) + len(r.Sealed) + dataOverhead(len(r.Data)))
 }
 
 // Get implements [state.Cache]. It allocates nothing but the copy's map.

@@ -106,7 +106,7 @@ func (s *Store) replaceContent(e *entry, op *state.UpdateOp) error {
 		next.Meta = *op.Meta
 	}
 	if op.Data != nil {
-		next.Data = cloneData(op.Data)
+		next.Data, next.Sealed = cloneData(op.Data), op.Sealed
 	}
 	if err := state.CheckSize(&next); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *Store) replaceContent(e *entry, op *state.UpdateOp) error {
 	if err := s.room.reserve(0, cost-e.cost); err != nil {
 		return err
 	}
-	e.cost, e.rec.Meta, e.rec.Data = cost, next.Meta, next.Data
+	e.cost, e.rec.Meta, e.rec.Data, e.rec.Sealed = cost, next.Meta, next.Data, next.Sealed
 	return nil
 }
 

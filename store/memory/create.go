@@ -32,6 +32,7 @@ func (s *Store) create(op *state.CreateOp) state.Result {
 		Secret:    state.Secret{Hash: given.Secret.Hash},
 		Meta:      given.Meta,
 		Data:      cloneData(given.Data),
+		Sealed:    given.Sealed,
 		LastOp:    op.ID,
 	})
 	ends, err := s.replace(e, victims, now, op)

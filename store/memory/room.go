@@ -68,7 +68,7 @@ func add(n *atomic.Int64, delta, limit int64) bool {
 }
 
 func recordCost(r *state.Record) int64 {
-	return int64(recordOverhead + state.Size(r) + dataOverhead(len(r.Data)))
+	return int64(recordOverhead + state.Size(r) + len(r.Sealed) + dataOverhead(len(r.Data)))
 }
 
 func tombCost(end *state.End) int64 {

@@ -121,7 +121,7 @@ func TestReadsNeverGoBack(t *testing.T) {
 					}
 				})
 			}
-			for v := uint64(1); v < 60; v++ {
+			for v := uint64(1); v < 30; v++ {
 				s := []*Store{a, b}[v%2]
 				do(t, s, state.UpdateOp{Key: key, Version: v, Data: valueData("x")})
 				acked.Store("version", v+1)

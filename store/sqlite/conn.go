@@ -98,6 +98,14 @@ func (q *query) null() *query {
 	return q.bind(func(i int) error { return q.stmt.BindNull(i) })
 }
 
+// sealed binds bytes; none are NULL.
+func (q *query) sealed(b []byte) *query {
+	if len(b) == 0 {
+		return q.null()
+	}
+	return q.blob(b)
+}
+
 // exec runs a statement that returns nothing.
 func (q *query) exec() error {
 	if q.err != nil {

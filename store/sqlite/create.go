@@ -21,7 +21,7 @@ func (t *tx) create(op *state.CreateOp) (state.Result, error) {
 		Namespace: op.Record.Namespace, Kind: op.Record.Kind, Ref: op.Record.Ref, User: op.Record.User,
 		Stamp:  op.Stamp(t.now),
 		Secret: state.Secret{Hash: op.Record.Secret.Hash},
-		Meta:   op.Record.Meta, Data: op.Record.Data,
+		Meta:   op.Record.Meta, Data: op.Record.Data, Sealed: op.Record.Sealed,
 		LastOp: op.ID,
 	}}
 	if err := t.insert(&r); err != nil {
@@ -72,12 +72,12 @@ func (t *tx) insert(r *stored) error {
 	err = t.query(`INSERT INTO records (namespace, ref, kind, user, version, revision, epoch, owner,
 			created_at, last_accessed_at, idle_deadline, absolute_deadline, sweep_at,
 			secret_hash, previous_hash, previous_until, last_op,
-			address, user_agent, protocol_version, capabilities, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
+			address, user_agent, protocol_version, capabilities, data, sealed)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).
 		key(r.Key()).text(r.Kind).user(r.User).
 		uint64(r.Version).uint64(r.Revision).uint64(r.Epoch).text(r.Owner).
 		time(r.Created).time(r.LastAccessed).time(r.IdleDeadline).time(r.AbsoluteDeadline).time(r.Expires()).
-		secret(r.Secret).bytes(r.LastOp[:]).meta(&r.Meta).raw(data).exec()
+		secret(r.Secret).bytes(r.LastOp[:]).meta(&r.Meta).raw(data).sealed(r.Sealed).exec()
 	if err != nil {
 		return err
 	}

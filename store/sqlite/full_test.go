@@ -168,7 +168,7 @@ func holdWriter(t *testing.T, s *Store) (release func()) {
 // acknowledged is there, and nothing is half-written.
 func TestDiskFullAtEveryPoint(t *testing.T) {
 	step := int64(19_901)
-	if testing.Short() {
+	if testing.Short() || raced {
 		step = 79_409
 	}
 	for room := int64(0); room < 200_000; room += step {

@@ -11,7 +11,7 @@ import (
 
 func TestKillKeepsWhatWasAcknowledged(t *testing.T) {
 	rounds := 10
-	if testing.Short() {
+	if testing.Short() || raced {
 		rounds = 3
 	}
 	path := filepath.Join(t.TempDir(), "state.db")
@@ -65,7 +65,7 @@ func killWriter(t *testing.T, path string, l *ledger, after int) {
 
 func TestProcessesMayCreateTheFileAtOnce(t *testing.T) {
 	rounds := 4
-	if testing.Short() {
+	if testing.Short() || raced {
 		rounds = 1
 	}
 	for range rounds {

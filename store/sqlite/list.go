@@ -61,8 +61,9 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 			if err != nil || !q.Match(&found.Record, now) {
 				return true, err
 			}
+			found.Sealed = r.blob(sealedColumn)
 			text := r.raw(dataColumn)
-			bytes += len(text)
+			bytes += len(text) + len(found.Sealed)
 			if found.Data, err = decodeData(text); err != nil {
 				return false, err
 			}

@@ -156,7 +156,7 @@ func losePower(t *testing.T, offAt int, luck float64, pragmas string) (acknowled
 
 func TestPowerLossKeepsWhatWasAcknowledged(t *testing.T) {
 	rounds := 24
-	if testing.Short() {
+	if testing.Short() || raced {
 		rounds = 6
 	}
 	total := 0

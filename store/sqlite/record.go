@@ -18,9 +18,10 @@ const (
 	metaColumns = `, ref, secret_hash, previous_hash, previous_until, last_op,
 		address, user_agent, protocol_version, capabilities`
 	headColumns   = stampColumns + metaColumns
-	recordColumns = headColumns + `, data`
+	recordColumns = headColumns + `, data, sealed`
 
-	dataColumn = 21
+	dataColumn   = 21
+	sealedColumn = 22
 )
 
 // A stored record is a record and what only the database knows of it.
@@ -78,6 +79,7 @@ func scanRecord(r row, namespace string) (stored, error) {
 	if err != nil {
 		return s, err
 	}
+	s.Sealed = r.blob(sealedColumn)
 	s.Data, err = decodeData(r.raw(dataColumn))
 	return s, err
 }

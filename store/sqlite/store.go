@@ -16,7 +16,7 @@ type Options struct {
 	// Clock is the store's clock, for tests. Nil: see the package comment.
 	// It may be called from several goroutines at once.
 	Clock func() time.Time
-	// CacheBytes bounds the cache that answers repeated reads. Zero: 64 MiB;
+	// CacheBytes bounds the cache that answers repeated reads. Zero: 32 MiB;
 	// less: no cache.
 	CacheBytes int64
 	// OnLookup is told of every Get whether the cache answered it. It must be
@@ -78,7 +78,7 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 
 func (o Options) withDefaults() Options {
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 32 << 20
 	}
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = 5 * time.Second

@@ -55,8 +55,8 @@ func TestContract(t *testing.T) {
 		"DataVersion": {noWALPeek: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && name != "Cached" {
-				t.Skip("only with the defaults in short mode")
+			if (testing.Short() || raced) && name != "Cached" {
+				t.Skip("only with the defaults in short mode and under the race detector")
 			}
 			statetest.Run(t, harness(opts))
 		})

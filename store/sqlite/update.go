@@ -38,7 +38,7 @@ func (t *tx) replace(r *stored, op *state.UpdateOp) {
 		r.Meta = *op.Meta
 	}
 	if op.Data != nil {
-		r.Data = op.Data
+		r.Data, r.Sealed = op.Data, op.Sealed
 	}
 	if op.Rotate != nil {
 		r.Secret = op.Rotate.Apply(r.Secret, t.now)
@@ -51,14 +51,14 @@ func (t *tx) replace(r *stored, op *state.UpdateOp) {
 
 const (
 	updateData = `UPDATE records SET version = ?, revision = ?, last_op = ?,
-		data = ? WHERE id = ?`
+		data = ?, sealed = ? WHERE id = ?`
 	updateContent = `UPDATE records SET version = ?, revision = ?, last_op = ?,
 		secret_hash = ?, previous_hash = ?, previous_until = ?,
 		address = ?, user_agent = ?, protocol_version = ?, capabilities = ? WHERE id = ?`
 	updateAll = `UPDATE records SET version = ?, revision = ?, last_op = ?,
 		secret_hash = ?, previous_hash = ?, previous_until = ?,
 		address = ?, user_agent = ?, protocol_version = ?, capabilities = ?,
-		data = ? WHERE id = ?`
+		data = ?, sealed = ? WHERE id = ?`
 )
 
 func (t *tx) writeContent(r *stored, op *state.UpdateOp) error {
@@ -70,9 +70,9 @@ func (t *tx) writeContent(r *stored, op *state.UpdateOp) error {
 		return err
 	}
 	if op.Meta == nil && op.Rotate == nil {
-		return t.bindVersion(updateData, r).raw(data).int64(r.id).exec()
+		return t.bindVersion(updateData, r).raw(data).sealed(r.Sealed).int64(r.id).exec()
 	}
-	return t.bindVersion(updateAll, r).secret(r.Secret).meta(&r.Meta).raw(data).int64(r.id).exec()
+	return t.bindVersion(updateAll, r).secret(r.Secret).meta(&r.Meta).raw(data).sealed(r.Sealed).int64(r.id).exec()
 }
 
 func (t *tx) bindVersion(sql string, r *stored) *query {

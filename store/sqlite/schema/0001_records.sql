@@ -27,7 +27,8 @@ CREATE TABLE records (
   user_agent        TEXT    NOT NULL,
   protocol_version  TEXT    NOT NULL,
   capabilities      TEXT,             -- JSON
-  data              TEXT    NOT NULL  -- a JSON object
+  data              TEXT    NOT NULL, -- a JSON object
+  sealed            BLOB              -- content that was encrypted before it came here
 ) STRICT;
 
 CREATE UNIQUE INDEX records_by_ref ON records (namespace, ref);
@@ -134,5 +135,5 @@ SELECT namespace, kind, ref, user, owner, version,
        strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch')       AS created,
        strftime('%Y-%m-%dT%H:%M:%fZ', last_accessed_at / 1000.0, 'unixepoch') AS last_accessed,
        strftime('%Y-%m-%dT%H:%M:%fZ', expires_at / 1000.0, 'unixepoch')       AS expires,
-       address, user_agent, protocol_version, length(data) AS data_bytes
+       address, user_agent, protocol_version, length(data) + ifnull(length(sealed), 0) AS data_bytes
 FROM records;

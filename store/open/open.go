@@ -1,0 +1,129 @@
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/keyring"
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
+	"github.com/coatcheck-mcp/coatcheck/store/memory"
+	"github.com/coatcheck-mcp/coatcheck/store/postgres"
+	"github.com/coatcheck-mcp/coatcheck/store/redis"
+	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+)
+
+// DefaultTimeout bounds the opening of a store.
+const DefaultTimeout = 30 * time.Second
+
+// Options say what is put around a store, and how it is opened. The zero value
+// opens the store that the URL names as it is.
+type Options struct {
+	// Ring seals what is written and opens what is read; see package
+	// store/encrypted. Nil: nothing is sealed.
+	Ring *keyring.Ring
+	// Encryption is for a store with a Ring.
+	Encryption encrypted.Options
+	// Namespace is looked into when the store is opened: if the first records
+	// there are sealed and there is no Ring, or none that fits, or are not
+	// sealed and there is one, opening fails with a [*SealError]. Empty: that
+	// is not looked at.
+	Namespace string
+
+	// MustExist refuses to make the file of a SQLite store.
+	MustExist bool
+	// SQLiteCache is the bound of SQLite's cache of reads in bytes, negative
+	// for none. Zero: its default.
+	SQLiteCache int64
+	// OnLookup hears of each read of that cache. Nil: nobody does.
+	OnLookup func(hit bool)
+
+	// Timeout bounds the opening. Zero: DefaultTimeout.
+	Timeout time.Duration
+	Logger  *slog.Logger // nil: nothing is logged
+}
+
+// A Store is what every store of this module is.
+type Store interface {
+	state.Store
+	state.EventStore
+}
+
+// Open opens the store that text names; see [Parse] and [URL.Open].
+func Open(ctx context.Context, text string, opts Options) (Store, error) {
+	u, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return u.Open(ctx, opts)
+}
+
+// Open opens the store, or makes it where there is none. The error names the
+// store and says nothing that the URL keeps secret.
+func (u URL) Open(ctx context.Context, opts Options) (_ Store, err error) {
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	store, err := u.bare(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = store.Close() // nothing was written
+		}
+	}()
+	if opts.Namespace != "" {
+		if err := checkSeals(ctx, store, opts); err != nil {
+			return nil, fmt.Errorf("open %s: %w", u, err)
+		}
+	}
+	if opts.Ring == nil {
+		return store, nil
+	}
+	return encrypted.New(store, opts.Ring, opts.Encryption)
+}
+
+// bare opens the store without anything around it. Each case returns its error
+// by itself, since a nil pointer to a store is no nil Store.
+func (u URL) bare(ctx context.Context, opts Options) (Store, error) {
+	switch u.scheme {
+	case Memory:
+		return memory.New(memory.Options{}), nil
+	case SQLite:
+		return u.openSQLite(ctx, opts)
+	case Redis:
+		s, err := redis.OpenURL(ctx, u.text)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", u, err)
+		}
+		return s, nil
+	case PostgreSQL:
+		s, err := postgres.Open(ctx, u.text, postgres.Options{Logger: opts.Logger})
+		if err != nil {
+			return nil, err // which names the store
+		}
+		return s, nil
+	}
+	return nil, errors.New("open a store: the URL is empty; make one with Parse")
+}
+
+func (u URL) openSQLite(ctx context.Context, opts Options) (Store, error) {
+	if opts.MustExist {
+		if _, err := os.Stat(u.path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no store at %s: give the --store of the server", u.path)
+		}
+	}
+	s, err := sqlite.Open(ctx, u.path, sqlite.Options{Logger: opts.Logger, OnLookup: opts.OnLookup, CacheBytes: opts.SQLiteCache})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

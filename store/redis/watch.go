@@ -1,0 +1,141 @@
+package redis
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// watchBuffer bounds the changes that wait for a slow watcher. More of them
+// become a Gap.
+const watchBuffer = 1024
+
+// A watcher takes changes from the hub, which never waits, to its channel.
+type watcher struct {
+	out      chan state.Change
+	wake     chan struct{} // holds one token while there may be something to take
+	interval time.Duration // of beats
+
+	mu      sync.Mutex // guards all below
+	gap     bool       // changes before those in pending were lost
+	beat    bool       // the hub has lately heard from the server
+	pending []state.Change
+	last    time.Time // when it was last sent something
+}
+
+// Watch implements [state.Store]. All watches of a namespace share one
+// connection and one goroutine, and each has one of its own; Close waits for
+// them. Changes come by publication, numbered per tag: a number that is left
+// out, or that the server knows of and that does not come, is a Gap, and so is
+// every new connection. A Beat says that the numbers have been compared.
+func (s *Store) Watch(ctx context.Context, opts state.WatchOptions) (<-chan state.Change, error) {
+	if err := state.CheckName("namespace", opts.Namespace); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	w := &watcher{
+		out: make(chan state.Change), wake: make(chan struct{}, 1),
+		interval: opts.Interval(), last: time.Now(),
+	}
+	h, err := s.join(ctx, opts.Namespace, w)
+	if err != nil {
+		return nil, err
+	}
+	s.pumps.Go(func() {
+		defer close(w.out)
+		defer h.leave(w)
+		w.pump(ctx, s.ctx.Done())
+	})
+	return w.out, nil
+}
+
+func (w *watcher) put(c state.Change) {
+	w.mu.Lock()
+	if len(w.pending) < watchBuffer {
+		w.pending = append(w.pending, c)
+	} else {
+		// The Gap stands for c too.
+		w.pending, w.gap = w.pending[:0], true
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+// putGap says that changes were lost; those that wait are void too.
+func (w *watcher) putGap() {
+	w.mu.Lock()
+	w.pending, w.gap = w.pending[:0], true
+	w.mu.Unlock()
+	w.signal()
+}
+
+// putBeat says that the server was heard from.
+func (w *watcher) putBeat() {
+	w.mu.Lock()
+	// Twice as often as promised, since timers are late.
+	due := time.Since(w.last) >= w.interval/2
+	w.beat = w.beat || due
+	w.mu.Unlock()
+	if due {
+		w.signal()
+	}
+}
+
+func (w *watcher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the next change.
+func (w *watcher) next() (state.Change, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	beat := w.beat
+	w.beat = false
+	switch {
+	case w.gap:
+		w.gap = false
+		return state.Change{Type: state.Gap}, true
+	case len(w.pending) > 0:
+		c := w.pending[0]
+		w.pending = w.pending[1:]
+		return c, true
+	case beat:
+		return state.Change{Type: state.Beat}, true
+	}
+	return state.Change{}, false
+}
+
+// pump sends changes until the context is done or the store is closed.
+func (w *watcher) pump(ctx context.Context, closed <-chan struct{}) {
+	for {
+		c, ok := w.next()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return
+			case <-closed:
+				return
+			case <-w.wake:
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-closed:
+			return
+		case w.out <- c:
+		}
+		w.mu.Lock()
+		w.last = time.Now()
+		w.mu.Unlock()
+	}
+}
