@@ -9,10 +9,12 @@ import "context"
 //
 // Get returns a copy that the caller owns, as a Store does, or false. It does
 // not look at deadlines: whoever reads a cached record that seems expired reads
-// again from the store before refusing it.
+// again from the store before refusing it. Remaining is as it was given, so
+// that readers can tell from it how old the copy is.
 //
-// Fill offers a copy. It is refused if the cache knows of the same or a newer
-// revision, or of the record's end.
+// Fill offers a copy. It is refused if the cache knows of a newer revision, or
+// of the record's end. A copy of the same revision takes the place of the one
+// that is there: it was read later.
 //
 // Invalidate drops copies older than the revision and refuses them from then
 // on. [Ended] as the revision drops every copy and refuses all.

@@ -35,6 +35,7 @@ func cacheChecks() []cacheCheck {
 		{"DoesNotLookAtDeadlines", cacheExpired},
 		{"SeparatesKeys", cacheKeys},
 		{"KeepsTheNewer", cacheNewer},
+		{"KeepsRemaining", cacheRemaining},
 		{"InvalidateDropsTheOlder", cacheInvalidates},
 		{"InvalidateRefusesLateFills", cacheRefusesLate},
 		{"InvalidateKeepsTheNewer", cacheKeepsNewer},
@@ -220,6 +221,22 @@ func cacheNewer(c *cacheEnv) {
 		if r, ok := c.lookUp(k); ok && r.Revision != 6 {
 			c.Fatalf("Fill with a newer copy: Get returns revision %d, want 6 or nothing", r.Revision)
 		}
+	}
+}
+
+// cacheRemaining checks that Remaining is kept, and that a copy of the same
+// revision that was read later takes the place of the one that is there.
+func cacheRemaining(c *cacheEnv) {
+	for _, remaining := range []time.Duration{time.Hour, 59*time.Minute + 123_456_789, -time.Minute} {
+		c.hits(func(k state.Key) {
+			r := c.copyOf(k, 5)
+			c.fill(r)
+			r.Remaining = remaining
+			c.fill(r)
+			if got, ok := c.lookUp(k); ok && (got.Remaining-remaining).Abs() > state.Precision {
+				c.Fatalf("Get after two Fills of one revision: Remaining is %v, want %v as in the second", got.Remaining, remaining)
+			}
+		})
 	}
 }
 

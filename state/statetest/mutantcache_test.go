@@ -61,7 +61,8 @@ func (c *mapCache) Fill(_ context.Context, r state.Record, generation uint64) er
 	case generation < c.generation && c.broken != "IgnoresGenerations",
 		r.Revision < c.floors[k] && c.broken != "ForgetsInvalidations",
 		c.floors[k] == state.Ended && c.broken != "ForgetsInvalidations",
-		ok && old.Revision >= r.Revision && c.broken != "LastFillWins",
+		ok && old.Revision > r.Revision && c.broken != "LastFillWins",
+		ok && old.Revision == r.Revision && c.broken == "FirstOfEqualWins",
 		ok && c.broken == "FirstFillWins":
 		return nil
 	}
@@ -125,7 +126,8 @@ func TestBrokenCachesAreCaught(t *testing.T) {
 		"IgnoresGenerations":   {"ClearRefusesFillsFromBefore", "EveryOrderWithClear"},
 		"ForgetsInvalidations": {"InvalidateRefusesLateFills", "EndedRefusesAll", "EveryOrderOfFillAndInvalidate", "FillsRaceInvalidates", "RemembersUnderPressure"},
 		"LastFillWins":         {"KeepsTheNewer"},
-		"FirstFillWins":        {"KeepsTheNewer"},
+		"FirstFillWins":        {"KeepsTheNewer", "KeepsRemaining"},
+		"FirstOfEqualWins":     {"KeepsRemaining"},
 		"IgnoresInvalidations": {"InvalidateDropsTheOlder", "EndedRefusesAll", "EveryOrderOfFillAndInvalidate", "FillsRaceInvalidates"},
 		"DropsTheNewer":        {"InvalidateKeepsTheNewer"},
 		"ForgetsEnds":          {"EndedRefusesAll", "EveryOrderOfFillAndInvalidate", "RemembersUnderPressure"},

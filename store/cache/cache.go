@@ -138,7 +138,7 @@ func (c *Cache) Fill(ctx context.Context, r state.Record, generation uint64) err
 	if !fl.admits(hash, r.Revision, generation) {
 		return nil
 	}
-	if old, ok := c.copies.GetEntryQuietly(key); ok && old.Value.Revision >= r.Revision {
+	if old, ok := c.copies.GetEntryQuietly(key); ok && old.Value.Revision > r.Revision {
 		return nil
 	}
 	c.copies.Set(key, kept)
