@@ -153,11 +153,15 @@ func (h *history) ended(ends []state.End) {
 // is still there.
 func (h *history) countEndings() {
 	h.Helper()
-	for _, r := range h.list(state.Query{Namespace: h.ns}) {
-		h.endings[r.Ref]++ // still live
+	// A record may expire between the two lists, and stands in both.
+	standing := map[state.Ref]bool{}
+	for _, expired := range []bool{false, true} {
+		for _, r := range h.list(state.Query{Namespace: h.ns, Expired: expired}) {
+			standing[r.Ref] = true
+		}
 	}
-	for _, r := range h.list(state.Query{Namespace: h.ns, Expired: true}) {
-		h.endings[r.Ref]++ // still to be swept
+	for ref := range standing {
+		h.endings[ref]++
 	}
 	for ref := range h.made {
 		if n := h.endings[ref]; n != 1 {
