@@ -183,10 +183,7 @@ func report(b *testing.B, c Comparison, theirs string) {
 func BenchmarkIdleSessions(b *testing.B) {
 	const sessions = 100_000
 	for b.Loop() {
-		// What the store's cache holds does not depend on how many are idle; it
-		// would be most of what is measured at its default of 64 MiB.
-		db := sqlite.Options{CacheBytes: 32 << 20}
-		mine := idleCost(b, ours(b, db, gosdk.Options{PassivateAfter: time.Second}), sessions)
+		mine := idleCost(b, ours(b, sqlite.Options{}, gosdk.Options{PassivateAfter: time.Second}), sessions)
 		yours := idleCost(b, theirs(), sessions/10)
 		b.Logf("each idle session: %.0f bytes and %.4f goroutines, with the SDK's own handler %.0f and %.4f",
 			mine.bytes, mine.goroutines, yours.bytes, yours.goroutines)
@@ -201,7 +198,7 @@ type cost struct{ bytes, goroutines float64 }
 // idleCost returns what each of n sessions costs that are idle.
 func idleCost(b testing.TB, h http.Handler, n int) cost {
 	b.Helper()
-	before, goroutines := memory()
+	before, goroutines := heap()
 	var group sync.WaitGroup
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -222,7 +219,7 @@ func idleCost(b testing.TB, h http.Handler, n int) cost {
 	deadline := time.Now().Add(time.Minute)
 	for settled < 10 && time.Now().Before(deadline) {
 		time.Sleep(200 * time.Millisecond)
-		now, _ := memory()
+		now, _ := heap()
 		if now+now/100 >= least {
 			settled++
 		} else {
@@ -230,7 +227,7 @@ func idleCost(b testing.TB, h http.Handler, n int) cost {
 		}
 		least = min(least, now)
 	}
-	_, running := memory()
+	_, running := heap()
 	runtime.KeepAlive(h)
 	return cost{
 		bytes:      (float64(least) - float64(before)) / float64(n),
@@ -238,8 +235,8 @@ func idleCost(b testing.TB, h http.Handler, n int) cost {
 	}
 }
 
-// memory returns heap and stacks in use, and the number of goroutines.
-func memory() (bytes uint64, goroutines int) {
+// heap returns heap and stacks in use, and the number of goroutines.
+func heap() (bytes uint64, goroutines int) {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
