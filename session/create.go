@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -18,6 +19,30 @@ type CreateRequest struct {
 	Metadata state.Metadata
 	// Data may have reserved keys: whoever creates sessions is the adapter.
 	Data map[string]json.RawMessage
+	// Authentication, if not nil, is noted: see [Session.AuthTime].
+	Authentication *Authentication
+	// FixedID says that the client's protocol hands out an id once and never
+	// again, as MCP does up to the revision of 2025-11-25. Such a session
+	// cannot be regenerated: that is [ErrFixedID]. What would need a new id,
+	// a change of privileges say, ends the session instead, and the client
+	// starts a new one.
+	FixedID bool
+}
+
+// data returns what the record is to hold. now is this process's time: the
+// store's is not known yet.
+func (req *CreateRequest) data(now time.Time) (map[string]json.RawMessage, error) {
+	data := req.Data
+	if req.FixedID {
+		data = withFixedID(data)
+	}
+	if req.Authentication != nil {
+		data = with(data, proofKey, nil)
+		if err := noteProof(data, *req.Authentication, now); err != nil {
+			return nil, err
+		}
+	}
+	return data, nil
 }
 
 // Create makes a session with a new id, which is in Session.ID and nowhere
@@ -43,10 +68,14 @@ func (m *Manager) insert(ctx context.Context, id ID, req CreateRequest) (*state.
 	if err != nil {
 		return nil, err
 	}
+	data, err := req.data(m.clock())
+	if err != nil {
+		return nil, err
+	}
 	create := state.CreateOp{
 		Record: state.Record{
 			Namespace: m.namespace, Kind: m.kind, Ref: id.Ref(), User: req.User,
-			Secret: state.Secret{Hash: id.Hash()}, Meta: req.Metadata, Data: req.Data,
+			Secret: state.Secret{Hash: id.Hash()}, Meta: req.Metadata, Data: data,
 		},
 		Idle: m.policy.idle(), Lifetime: m.policy.AbsoluteLifetime,
 		Limit: m.policy.limit(), ID: op,
