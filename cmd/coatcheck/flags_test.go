@@ -127,6 +127,12 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"sessions revoke --all --user=ann", "write one of REF, --user USER and --all"},
 		{"sessions revoke --user=ann --before=1h", "write --all --before TIME"},
 		{"sessions revoke --user=", "--user: write a user"},
+		{"keys rotate", "--key-ring: write the file of the ring"},
+		{"keys rotate --key-ring=absent", "--key-ring: read key file absent"},
+		{"keys rotate --settle=0", "write one such as 24h"},
+		{"keys rotate --pause=-1s", "write one such as 500ms"},
+		{"keys revoke x", "--key-ring: write the file of the ring"},
+		{"keys revoke", "<key>"},
 		{"doctor --store=memory:", "write --store sqlite:PATH"},
 		{"doctor --store=nats:", "is not available in this build"},
 	} {
