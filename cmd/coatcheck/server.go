@@ -118,7 +118,15 @@ func (s *server) build(set settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = admin.New(admin.Options{Ready: s.ready, Metrics: s.metrics.handler(), Token: set.adminToken})
+	s.admin = admin.New(admin.Options{
+		Ready:    s.ready,
+		Metrics:  s.metrics.handler(),
+		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.metrics.Observe),
+		Doctor: func(ctx context.Context, report func(admin.Finding) error) error {
+			return newDoctor(s.store, s.place).examine(ctx, report)
+		},
+		Token: set.adminToken,
+	})
 
 	var endpoint http.Handler = s.handler
 	if set.tokens != nil {
