@@ -143,7 +143,7 @@ func (h *history) note(t *testing.T, line string) {
 		if err != nil {
 			t.Fatalf("the child handed out %q", rest)
 		}
-		h.held, h.step = id, ""
+		h.held, h.step, h.secrets = id, "", nil
 	}
 }
 
