@@ -223,7 +223,7 @@ func (h *Handler) access(r *http.Request, text string) (*session.Session, error)
 	if err != nil {
 		return nil, err
 	}
-	return h.manager.Access(r.Context(), id, user)
+	return h.manager.AccessBy(r.Context(), id, h.opts.Collector.Caller(r, user))
 }
 
 func (h *Handler) accessRequired(r *http.Request, missing string) (*session.Session, error) {
