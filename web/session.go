@@ -203,28 +203,16 @@ func (s *Session) read(ctx context.Context) (*session.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.sessions.access(ctx, s.ticket.id, user)
+	caller := s.sessions.opts.Collector.Caller(s.request, user)
+	access := s.sessions.manager.Resume // the session alone says who it is
+	if s.sessions.opts.Principal != nil {
+		access = s.sessions.manager.AccessBy
+	}
+	found, err := access(ctx, s.ticket.id, caller)
 	if err != nil {
 		return nil, err
 	}
 	return s.renew(ctx, found), nil
-}
-
-// access finds a session and notes that it is used. Without a principal it is
-// whoever the session says.
-func (s *Sessions) access(ctx context.Context, id session.ID, user string) (*session.Session, error) {
-	if s.opts.Principal != nil {
-		return s.manager.Access(ctx, id, user)
-	}
-	found, err := s.manager.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	storeNow := found.Expires().Add(-found.Remaining)
-	if storeNow.Sub(found.LastAccessed) < s.manager.Policy().TouchInterval {
-		return found, nil
-	}
-	return s.manager.Access(ctx, id, found.User)
 }
 
 // principal returns who makes the request, by credentials beside the session.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -82,7 +83,7 @@ func TestReadingTouchesOnceAnIntervalAndWritesNothingElse(t *testing.T) {
 		b.expect("/whoami", 200, "nobody")
 		writes = append(writes, s.store.take())
 	}
-	want := "get 1|get 1|get 2, touch 1|get 1|get 1|get 2, touch 1"
+	want := "get 1|get 1|get 1, touch 1|get 1|get 1|get 1, touch 1"
 	if got := strings.Join(writes, "|"); got != want {
 		t.Errorf("the store was asked to\n%s, want\n%s", got, want)
 	}
@@ -264,5 +265,20 @@ func TestSessionOfAPrincipalOpensForNobodyElse(t *testing.T) {
 	}
 	if p := b.get("/signin?user=bob", "Session-Id", id, "Test-User", "ann"); p.status != 401 {
 		t.Errorf("ann signed in as bob: %d", p.status)
+	}
+}
+
+func TestSessionStaysInItsNetworkIfThePolicySaysSo(t *testing.T) {
+	trusted := session.Collector{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	policy := session.Policy{Binding: session.Binding{Address: session.SameNetwork, UserAgent: true}}
+	s := newSite(t, policy, web.Options{Collector: trusted}, nil)
+	b := s.browser()
+	b.get("/signin?user=ann", "X-Forwarded-For", "203.0.113.1", "User-Agent", "one")
+	for _, c := range []struct{ address, agent, want string }{
+		{"203.0.113.1", "one", "ann"}, {"203.0.113.9", "one", "ann"}, {"203.0.114.1", "one", "nobody"}, {"203.0.113.1", "two", "nobody"},
+	} {
+		if p := b.get("/whoami", "X-Forwarded-For", c.address, "User-Agent", c.agent); p.body != c.want {
+			t.Errorf("from %s by %s: %s, want %s", c.address, c.agent, p.body, c.want)
+		}
 	}
 }
