@@ -161,4 +161,4 @@ func (c Cookie) take(headers []string) (value string, rest []string, found bool,
 	return value, rest, found, nil
 }
 
-func trimBlanks(s string) string { return strings.Trim(s, " \t") }
+func trimBlanks(s string) string { return strings.Trim(s, " \t\r\n") } // as net/http does
