@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,7 @@ type serveCmd struct {
 	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
 
 	storeFlags `embed:""`
+	stackFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
@@ -49,6 +51,7 @@ type serveCmd struct {
 // they name were read.
 type settings struct {
 	place      place
+	stack      stack
 	policy     session.Policy
 	proxies    []netip.Prefix
 	tokens     *auth.Tokens // nil: nobody is verified
@@ -78,9 +81,12 @@ func (c *serveCmd) Run(a *app) error {
 }
 
 // greet says where to connect.
-func (s *server) greet(w interface{ Write([]byte) (int, error) }) {
-	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\nReplica       %s\n",
-		s.url(), s.adminURL(), s.place, s.replica)
+func (s *server) greet(w io.Writer) {
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\n", s.url(), s.adminURL(), s.place)
+	if s.stack.caches.Len() > 0 {
+		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
+	}
+	fmt.Fprintf(w, "Replica       %s\n", s.replica)
 }
 
 // check refuses combinations of flags that make no sense or are not safe.
@@ -123,6 +129,9 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 	set := settings{policy: c.policy()}
 	var err error
 	if set.place, err = c.place(ctx); err != nil {
+		return set, err
+	}
+	if set.stack, err = c.stack(); err != nil {
 		return set, err
 	}
 	if err := set.policy.Check(); err != nil {

@@ -40,6 +40,7 @@ type server struct {
 	replica string
 
 	place   place
+	stack   stack
 	metrics *metrics
 	store   open.Store
 	manager *session.Manager
@@ -54,7 +55,7 @@ type server struct {
 // start opens everything but serves nothing yet. If it fails, nothing is left
 // open.
 func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_ *server, err error) {
-	s := &server{cmd: c, log: log, place: set.place}
+	s := &server{cmd: c, log: log, place: set.place, stack: set.stack}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -71,7 +72,7 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.replica, err = newReplicaName(); err != nil {
 		return nil, err
 	}
-	if s.metrics, err = newMetrics(); err != nil {
+	if s.metrics, err = newMetrics(set.stack.caches.Tiers()); err != nil {
 		return nil, err
 	}
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
@@ -84,13 +85,12 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 }
 
 func (s *server) storeOptions() open.Options {
-	return open.Options{
-		Logger:   s.log,
-		OnLookup: s.metrics.lookup,
-		Encryption: encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
-			s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
-		}},
-	}
+	opts := s.stack.options(s.metrics, s.log)
+	opts.Logger = s.log
+	opts.Encryption = encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
+		s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
+	}}
+	return opts
 }
 
 // build connects the parts.
