@@ -70,7 +70,7 @@ func (m *Manager) Access(ctx context.Context, id ID, user string) (*Session, err
 // noteAccess writes down that the session was used. Requests of one process
 // that come to it at the same moment share one write.
 func (m *Manager) noteAccess(ctx context.Context, s *Session) error {
-	st, first, err := m.touches.do(ctx, s.Ref, func() (state.Stamp, error) { return m.touch(ctx, s.Ref) })
+	st, first, err := m.touches.do(ctx, s.Ref, func() (state.Stamp, error) { return m.touch(ctx, s.Ref, nil) })
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return ErrNotFound
@@ -93,15 +93,16 @@ func (m *Manager) noteAccess(ctx context.Context, s *Session) error {
 // Touch notes the use of a session by its ref, at once and without asking
 // whose it is: for open streams and running calls of a session that the caller
 // was given before.
-func (m *Manager) Touch(ctx context.Context, ref state.Ref) error {
-	if _, err := m.touch(ctx, ref); err != nil {
+func (m *Manager) Touch(ctx context.Context, ref state.Ref, opts ...WriteOption) error {
+	if _, err := m.touch(ctx, ref, opts); err != nil {
 		return fmt.Errorf("touch %s: %w", m.name(ref), err)
 	}
 	return nil
 }
 
-func (m *Manager) touch(ctx context.Context, ref state.Ref) (state.Stamp, error) {
-	res, err := state.Do(ctx, m.store, state.TouchOp{Key: m.key(ref), Idle: m.policy.idle()})
+func (m *Manager) touch(ctx context.Context, ref state.Ref, opts []WriteOption) (state.Stamp, error) {
+	op := state.TouchOp{Key: m.key(ref), Idle: m.policy.idle(), Epoch: epochOf(opts)}
+	res, err := state.Do(ctx, m.store, op)
 	return res.Stamp, err
 }
 

@@ -233,7 +233,7 @@ func TestOutageIsNeverNotFound(t *testing.T) {
 		},
 		"extend":     func() error { _, err := down.Extend(ctx, s.ID, time.Hour); return err },
 		"regenerate": func() error { _, err := down.Regenerate(ctx, s.ID, 0); return err },
-		"sign in":    func() error { _, err := down.SignIn(ctx, s.ID, "ann", state.Metadata{}); return err },
+		"sign in":    func() error { _, err := down.SignIn(ctx, s.ID, session.SignInRequest{User: "ann"}); return err },
 		"delete":     func() error { return down.Delete(ctx, s.ID) },
 		"revoke":     func() error { _, err := down.Revoke(ctx, s.Ref, state.ReasonRevoked, "x"); return err },
 		"explain":    func() error { _, err := down.Explain(ctx, s.Ref); return err },

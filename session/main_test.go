@@ -137,9 +137,10 @@ func (b *bench) count() int {
 // faulty is a store that can be made to lose requests or answers.
 type faulty struct {
 	state.Store
-	mu     sync.Mutex // guards faults and applied
-	faults []fault
-	counts map[string]int
+	mu      sync.Mutex // guards all below
+	faults  []fault
+	counts  map[string]int
+	applies int // round trips
 }
 
 // A fault is what happens to one operation.
@@ -183,6 +184,9 @@ func (f *faulty) draw(op state.Op) (fault, bool) {
 }
 
 func (f *faulty) Apply(ctx context.Context, ops ...state.Op) []state.Result {
+	f.mu.Lock()
+	f.applies++
+	f.mu.Unlock()
 	results := make([]state.Result, len(ops))
 	for i, op := range ops {
 		next, bad := f.draw(op)

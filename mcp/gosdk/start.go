@@ -129,6 +129,7 @@ func (h *Handler) createRequest(r *http.Request, user string, o open, versions [
 	}
 	return session.CreateRequest{
 		User: user, Metadata: md, Data: map[string]json.RawMessage{savedKey: data},
+		FixedID: true, // the answer to initialize is the only place for it
 	}, nil
 }
 
