@@ -243,15 +243,18 @@ type answerError struct{ error }
 // stream that breaks off ends a connection of its own, without a proxy.
 func newTransport(o *Options) *http.Transport {
 	dialer := net.Dialer{Timeout: o.Timeout / 3, KeepAlive: o.Timeout}
-	t := &http.Transport{
-		DialContext:         dialer.DialContext,
+	dial := o.dial
+	if dial == nil {
+		dial = dialer.DialContext
+	}
+	return &http.Transport{
+		DialContext:         dial,
 		TLSClientConfig:     o.TLS,
 		TLSHandshakeTimeout: o.Timeout / 3,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     30 * time.Second,
 		DisableCompression:  true,
 	}
-	return t
 }
 
 // copyBuffer is the size of the buffers that answers are copied with.

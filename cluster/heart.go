@@ -47,7 +47,9 @@ func (n *Node) standing() (*standing, error) {
 
 // A heart is what the node keeps of its own heartbeats.
 type heart struct {
-	mu      sync.Mutex // guards all below, and the replacement of Node.now
+	beating chan struct{} // holds one while a heartbeat is on its way
+
+	mu      sync.Mutex // guards all below, and who replaces Node.now
 	state   State
 	version uint64        // of the record
 	sent    time.Time     // when the last acknowledged heartbeat was sent
@@ -128,9 +130,9 @@ func (n *Node) acknowledged(inc *incarnation, sent time.Time, stamp state.Stamp,
 }
 
 // vouchedUntil returns how much of this process's time up to t its heartbeats
-// vouch for. What is between two acknowledged heartbeats counts, but no more of
-// it than a beat: the store may have stalled, and then nobody's heartbeats were
-// stored. The caller holds h.mu.
+// vouch for, if one sent at t is acknowledged. What is between two acknowledged
+// heartbeats counts, but no more of it than a beat: the store may have stalled,
+// and then nobody's heartbeats were stored. The caller holds h.mu.
 func (h *heart) vouchedUntil(t time.Time, beat time.Duration) time.Duration {
 	if h.sent.IsZero() {
 		return 0
@@ -138,11 +140,14 @@ func (h *heart) vouchedUntil(t time.Time, beat time.Duration) time.Duration {
 	return h.vouched + min(max(t.Sub(h.sent), 0), beat)
 }
 
-// vouched is the time over which silence of others counts.
-func (n *Node) vouched(t time.Time) time.Duration {
-	n.self.mu.Lock()
-	defer n.self.mu.Unlock()
-	return n.self.vouchedUntil(t, n.opts.beat())
+// vouched returns the time over which silence of others counts: what acknowledged
+// heartbeats have vouched for, and what it will be if one sent now is
+// acknowledged.
+func (n *Node) vouched() (sure, hoped time.Duration) {
+	h := &n.self
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.vouched, h.vouchedUntil(time.Now(), n.opts.beat())
 }
 
 // expire says that the node is not confirmed any more, if it still is not.
@@ -205,14 +210,11 @@ func (n *Node) beat() {
 		case <-timer.C:
 		}
 		began := time.Now()
-		err := n.heartbeat()
-		wait := n.opts.beat() - time.Since(began)
-		if err != nil {
-			n.log.Debug("heartbeat failed", "error", err)
-			n.stats.missed.Add(1)
+		wait := n.opts.beat()
+		if n.heartbeat() != nil {
 			wait = n.opts.beat() / 4
 		}
-		timer.Reset(max(wait, 0))
+		timer.Reset(max(wait-time.Since(began), 0))
 	}
 }
 
@@ -220,22 +222,29 @@ func (n *Node) beat() {
 // before it is stored. If the record is gone, the node becomes a new
 // incarnation.
 func (n *Node) heartbeat() error {
-	s := n.now.Load()
-	if s == nil {
+	select {
+	case n.self.beating <- struct{}{}: // one at a time
+		defer func() { <-n.self.beating }()
+	case <-n.life.Done():
 		return ErrClosed
 	}
 	ctx, cancel := context.WithTimeout(n.life, n.opts.beat())
 	defer cancel()
+	s := n.now.Load()
 	sent := time.Now()
 	res, err := state.Do(ctx, n.store, state.ExtendOp{Key: s.key, For: recordLifetime, Max: longest})
 	if err == nil {
 		n.acknowledged(s.incarnation, sent, res.Stamp, n.currentState())
 		return nil
 	}
-	if !errors.Is(err, state.ErrNotFound) {
-		return err
+	if errors.Is(err, state.ErrNotFound) {
+		err = n.reappear(ctx, s, err)
 	}
-	return n.reappear(ctx, s, err)
+	if err != nil {
+		n.stats.missed.Add(1)
+		n.log.Debug("heartbeat failed", "error", err)
+	}
+	return err
 }
 
 func (n *Node) currentState() State {

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 
@@ -56,6 +58,9 @@ type Options struct {
 
 	// Logger is told of members that come, go and lapse. Nil: nothing is.
 	Logger *slog.Logger
+
+	// dial replaces the network, in tests.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 func (o Options) resolve() (Options, error) {

@@ -231,6 +231,11 @@ func (n *Node) watch() {
 		r := n.view.next
 		n.view.next = nil
 		n.view.mu.Unlock()
+		if n.nextLook() <= 0 {
+			// A member may have lapsed. That needs a heartbeat that vouches
+			// for the time until now.
+			_ = n.heartbeat()
+		}
 		ctx, cancel := context.WithTimeout(n.life, n.opts.Timeout)
 		err := n.look(ctx)
 		cancel()
@@ -241,7 +246,9 @@ func (n *Node) watch() {
 			r.err = err
 			close(r.done)
 		}
-		timer.Reset(n.nextLook())
+		// A member whose time does not run, because our own heartbeats fail,
+		// must not be looked at all the time.
+		timer.Reset(max(n.nextLook(), n.opts.beat()/8))
 	}
 }
 
@@ -251,12 +258,13 @@ const longGone = 20
 
 // look reads the heartbeat records once.
 func (n *Node) look(ctx context.Context) error {
-	began := n.vouched(time.Now())
+	began, _ := n.vouched()
 	records, err := nodeRecords(ctx, n.store, n.opts.Namespace)
 	if err != nil {
 		return err
 	}
-	n.observe(records, began, n.vouched(time.Now()))
+	_, ended := n.vouched()
+	n.observe(records, began, ended)
 	for _, p := range n.view.silentFor(began - longGone*n.opts.Timeout) {
 		if err := n.retire(ctx, p, "it was silent for long"); err != nil {
 			return err
@@ -286,8 +294,8 @@ func (v *view) claimName(name string) {
 	v.mine.add(name)
 }
 
-// observe compares what was read with what was known. Before the reading began,
-// and when it ended, the given time had been vouched for.
+// observe compares what was read with what was known. Before the reading began
+// the first of the times had been vouched for, when it ended at most the second.
 func (n *Node) observe(records []state.Record, began, ended time.Duration) {
 	v := &n.view
 	self := n.Name()
@@ -359,21 +367,18 @@ func (n *Node) recognize(p *peer, r *state.Record, began, ended time.Duration) {
 }
 
 // nextLook returns when to look again: in a beat, or as soon as a member may
-// have lapsed.
+// have lapsed, which is at once if it is not positive.
 func (n *Node) nextLook() time.Duration {
-	beat := n.opts.beat()
-	wait := beat
-	now := n.vouched(time.Now())
+	wait := n.opts.beat()
+	_, hoped := n.vouched()
 	n.view.mu.Lock()
 	defer n.view.mu.Unlock()
 	for _, p := range n.view.peers {
 		if !p.lapsed {
-			wait = min(wait, p.seen+n.opts.Timeout-now)
+			wait = min(wait, p.seen+n.opts.Timeout-hoped)
 		}
 	}
-	// A member whose time does not run, because our own heartbeats fail, must
-	// not be looked at all the time.
-	return max(wait, beat/8)
+	return wait
 }
 
 // A remembered set is the last names that were added, so many.
