@@ -19,9 +19,10 @@ type serveCmd struct {
 	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
 	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz, /metrics and /api are served."`
 
-	storeFlags `embed:""`
-	stackFlags `embed:""`
-	tokenFlags `embed:""`
+	storeFlags   `embed:""`
+	stackFlags   `embed:""`
+	tokenFlags   `embed:""`
+	clusterFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
@@ -54,6 +55,7 @@ type settings struct {
 	proxies    []netip.Prefix
 	tokens     *auth.Tokens // nil: nobody is verified
 	tls        *tls.Config  // nil: plain HTTP
+	peers      peerTLS
 	adminToken string
 	warnings   []string
 }
@@ -84,11 +86,14 @@ func (s *server) greet(w io.Writer) {
 	if s.stack.caches.Len() > 0 {
 		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
 	}
-	fmt.Fprintf(w, "Replica       %s\n", s.replica)
+	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
 
 // check refuses combinations of flags that make no sense or are not safe.
 func (c *serveCmd) check() error {
+	if err := c.clusterFlags.check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Auth.tokens == "" && !c.Listen.loopback():
 		return usagef("--auth none serves everybody who can connect, so it is for loopback only: write --auth tokens:FILE, or --listen 127.0.0.1:8080")
@@ -147,6 +152,12 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 			return set, usagef("--tls-cert and --tls-key: %w", err)
 		}
 		set.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	if set.peers, err = c.peers(); err != nil {
+		return set, err
+	}
+	if err := set.peers.mutual(set.tls); err != nil {
+		return set, err
 	}
 	if set.adminToken, err = readAdminToken(c.AdminTokenFile); err != nil {
 		return set, usagef("--admin-token-file: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/internal/sample"
 	"github.com/coatcheck-mcp/coatcheck/internal/sample/everything"
 	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
@@ -43,6 +44,7 @@ type server struct {
 	stack   stack
 	metrics *metrics
 	store   open.Store
+	node    *cluster.Node // nil: the only replica
 	manager *session.Manager
 	sample  hosted
 	handler *gosdk.Handler
@@ -78,6 +80,9 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
 		return nil, err
 	}
+	if err := s.join(ctx, set.peers); err != nil {
+		return nil, err
+	}
 	if err := s.build(set); err != nil {
 		return nil, err
 	}
@@ -110,6 +115,7 @@ func (s *server) build(set settings) (err error) {
 	}
 	s.handler, err = gosdk.NewHandler(func(*http.Request) *mcp.Server { return s.sample.server }, s.manager, &gosdk.Options{
 		Events:         s.store,
+		Cluster:        s.node,
 		AllowedHosts:   s.cmd.AllowedHost,
 		AllowedOrigins: s.cmd.AllowedOrigin,
 		Collector:      session.Collector{TrustedProxies: set.proxies},
@@ -134,6 +140,9 @@ func (s *server) build(set settings) (err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
+	if s.node != nil {
+		mux.Handle(cluster.PeerPath, withBodyTimeout(s.node.Peers(), bodyTimeout))
+	}
 	s.mcpHTTP = s.httpServer(mux)
 	s.adminHTTP = s.httpServer(s.admin)
 	return nil
@@ -152,7 +161,7 @@ func (s *server) host() (hosted, error) {
 	}
 	shop, err := sample.New(sample.Options{
 		Sessions: s.manager,
-		Replica:  s.replica,
+		Replica:  s.name,
 		Version:  version(),
 		Observe:  s.metrics.Observe,
 		Logger:   s.log,
@@ -180,7 +189,7 @@ func (s *server) ready(ctx context.Context) error {
 		s.log.WarnContext(ctx, "the store does not answer", "error", err)
 		return errors.New("the store does not answer")
 	}
-	return nil
+	return s.counted()
 }
 
 // run serves until ctx is done and then drains. It closes everything.
@@ -228,6 +237,11 @@ func (s *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cmd.DrainTimeout))
 	defer cancel()
 	s.admin.Drain()
+	if s.node != nil {
+		if err := s.node.Drain(ctx); err != nil {
+			s.log.Warn("the other replicas do not know of the drain", "error", err)
+		}
+	}
 	_ = s.handler.Quiesce(ctx) // what it says, Drain says again
 	refusing := make(chan struct{})
 	s.mcpHTTP.RegisterOnShutdown(func() { close(refusing) })
@@ -237,6 +251,7 @@ func (s *server) drain() {
 	if err := s.handler.Drain(ctx); err != nil {
 		s.log.Warn("calls were cut off", "error", err)
 	}
+	s.leave()
 	if err := errors.Join(down.Wait(), shutdown(ctx, s.adminHTTP)); err != nil {
 		s.log.Warn("connections were cut off", "error", err)
 	}
@@ -251,11 +266,19 @@ func shutdown(ctx context.Context, srv *http.Server) error {
 	return err
 }
 
+// leave frees what this replica owns for the others.
+func (s *server) leave() {
+	if s.node != nil {
+		s.closing("cluster", s.node.Close)
+	}
+}
+
 // close closes what is open, the last opened first.
 func (s *server) close() {
 	if s.handler != nil {
 		s.closing("handler", s.handler.Close)
 	}
+	s.leave()
 	if s.store != nil {
 		s.closing("store", s.store.Close)
 	}
