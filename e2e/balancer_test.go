@@ -146,7 +146,10 @@ func (r *backend) send(req *http.Request, body []byte) (*http.Response, error) {
 	out := req.Clone(ctx)
 	out.URL.Scheme, out.URL.Host = r.base.Scheme, r.base.Host
 	if body != nil {
-		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		// A connection that was idle may have been closed at this moment.
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		out.Body, _ = out.GetBody()
+		out.ContentLength = int64(len(body))
 	}
 	resp, err := http.DefaultTransport.RoundTrip(out)
 	if err != nil {
