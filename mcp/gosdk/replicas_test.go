@@ -40,15 +40,9 @@ type replica struct {
 	gone  atomic.Bool // no client's request goes there
 }
 
-// switched is the store as one replica reaches it, or does not.
-type switched struct {
-	*memory.Store
-	cut atomic.Bool
-}
-
 func newReplicas(t testing.TB, n int, options ...func(*Options)) *replicas {
 	t.Helper()
-	rs := &replicas{t: t, store: memory.New(memory.Options{}), timeout: 3 * time.Second}
+	rs := &replicas{t: t, store: memory.New(memory.Options{}), timeout: 1 * time.Second}
 	for _, o := range options {
 		o(&rs.opts)
 	}
