@@ -100,7 +100,7 @@ func (c *doctorCmd) examine(ctx context.Context, where place, report func(string
 			return err
 		}
 	}
-	return nil
+	return d.members(ctx, report)
 }
 
 // examineFile looks at what the file system says, before the store is opened.
