@@ -76,7 +76,7 @@ func (c *doctorCmd) ask(ctx context.Context, report func(admin.Finding) error) e
 			return err
 		}
 	}
-	return nil
+	return d.members(ctx, report)
 }
 
 // look examines a store from here, and stops where going on makes no sense. The
