@@ -17,6 +17,7 @@ import (
 // one, or asks a server.
 type sessionsCmd struct {
 	List    listCmd    `cmd:"" help:"List sessions."`
+	Find    findCmd    `cmd:"" help:"Find sessions by what is in their data, in PostgreSQL."`
 	Show    showCmd    `cmd:"" help:"Show a session."`
 	Explain explainCmd `cmd:"" help:"Say whether a session lives, or when, why and by whom it ended."`
 	Watch   watchCmd   `cmd:"" help:"Report what happens to sessions, until interrupted."`
