@@ -37,6 +37,7 @@ type pair struct {
 	failed             chan error                       // of Forward
 	read               bool                             // the entry reads the body first
 	conns              func(net.Conn) net.Conn          // wraps connections to the owner
+	options            func(*Options, *httptest.Server)
 	ref                state.Ref
 	client             netip.Addr
 }
@@ -56,8 +57,13 @@ func newPair(t testing.TB, set ...func(*pair)) *pair {
 	}
 	p.owner, p.ownerWeb = p.join(t, store, http.HandlerFunc(p.own))
 	p.entry, p.entryWeb = p.join(t, store, http.HandlerFunc(p.enter))
-	p.ownerWeb.Start()
-	p.entryWeb.Start()
+	for _, web := range []*httptest.Server{p.ownerWeb, p.entryWeb} {
+		if web.TLS != nil {
+			web.StartTLS()
+		} else {
+			web.Start()
+		}
+	}
 	return p
 }
 
@@ -66,10 +72,14 @@ func (p *pair) join(t testing.TB, store state.Store, h http.Handler) (*Node, *ht
 	t.Helper()
 	web := httptest.NewUnstartedServer(nil)
 	t.Cleanup(web.Close)
-	n, err := Join(context.Background(), store, Options{
+	o := Options{
 		// No test depends on how long this machine takes.
 		Namespace: namespace, Advertise: "http://" + web.Listener.Addr().String(), Timeout: time.Minute, dial: p.dial,
-	})
+	}
+	if p.options != nil {
+		p.options(&o, web)
+	}
+	n, err := Join(context.Background(), store, o)
 	if err != nil {
 		t.Fatal(err)
 	}
