@@ -29,11 +29,14 @@ type step struct {
 	Span    time.Duration
 }
 
-var stepKinds = []string{"request", "request", "request", "write of a former owner", "time", "time", "cut", "mend", "stall", "resume", "kill", "start", "leave"}
+var stepKinds = []string{
+	"request", "request", "request", "request", "request", "request", "time", "time", "time", "time",
+	"cut", "cut", "mend", "stall", "resume", "kill", "start", "start", "leave", "write of a former owner",
+}
 
 const (
 	modelReplicas = 3
-	modelSessions = 2
+	modelSessions = 1
 )
 
 func someSteps(t *rapid.T) []step {
@@ -42,9 +45,9 @@ func someSteps(t *rapid.T) []step {
 			What:    rapid.SampledFrom(stepKinds).Draw(t, "what"),
 			Replica: rapid.IntRange(0, modelReplicas-1).Draw(t, "replica"),
 			Session: rapid.IntRange(0, modelSessions-1).Draw(t, "session"),
-			Span:    time.Duration(rapid.IntRange(1, 4000).Draw(t, "span")) * time.Millisecond,
+			Span:    time.Duration(rapid.SampledFrom([]int{10, 900, 1700, 2600, 3400, 5000}).Draw(t, "span")) * time.Millisecond,
 		}
-	}), 1, 60).Draw(t, "steps")
+	}), 20, 120).Draw(t, "steps")
 }
 
 // A history is a run of replicas that count requests in sessions.
