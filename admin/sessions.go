@@ -119,7 +119,8 @@ type Change struct {
 	By     string     `json:"by,omitempty"`
 }
 
-func sessionOf(s *session.Session) Session {
+// SessionOf returns what is listed of a session.
+func SessionOf(s *session.Session) Session {
 	out := Session{
 		Ref: s.Ref, Kind: s.Kind, User: s.User, State: s.State.String(),
 		CreatedAt: s.Created, LastAccessed: s.LastAccessed, ExpiresAt: s.Expires(), Owner: s.Owner,
@@ -133,7 +134,7 @@ func sessionOf(s *session.Session) Session {
 
 func detailOf(s *session.Session, data bool) Detail {
 	d := Detail{
-		Session: sessionOf(s), Version: s.Version, Epoch: s.Epoch,
+		Session: SessionOf(s), Version: s.Version, Epoch: s.Epoch,
 		Capabilities: s.Metadata.Capabilities, DataBytes: map[string]int{},
 	}
 	for k, v := range s.Data {
@@ -221,7 +222,7 @@ func (l *Local) List(ctx context.Context, q Query) iter.Seq2[Session, error] {
 				yield(Session{}, err)
 				return
 			}
-			if !yield(sessionOf(s), nil) {
+			if !yield(SessionOf(s), nil) {
 				return
 			}
 		}

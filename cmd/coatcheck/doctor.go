@@ -76,15 +76,14 @@ func (c *doctorCmd) ask(ctx context.Context, report func(admin.Finding) error) e
 			return err
 		}
 	}
-	return d.members(ctx, report)
+	return nil
 }
 
 // look examines a store from here, and stops where going on makes no sense. The
 // error is that of reporting.
 func (c *doctorCmd) look(ctx context.Context, where place, caches open.Caches, report func(admin.Finding) error) (err error) {
 	if where.url.Scheme() == open.SQLite {
-		file := examineFile(where.url.Path())
-		file.Check = "file"
+		file := named("file", examineFile(where.url.Path()))
 		if err := report(file); err != nil || file.Result == admin.ResultFailed {
 			return err
 		}
@@ -94,12 +93,16 @@ func (c *doctorCmd) look(ctx context.Context, where place, caches open.Caches, r
 		Caches: caches, Tiered: tiered.Options{Staleness: time.Duration(c.CacheStaleness)},
 	})
 	if openErr != nil {
-		f := admin.Failed(adviceFor(where.url.Scheme()).open, openErr)
-		f.Check = "open"
-		return report(f)
+		return report(named("open", admin.Failed(adviceFor(where.url.Scheme()).open, openErr)))
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	return newDoctor(store, where).examine(ctx, report)
+}
+
+// named is a finding with the name of its check.
+func named(check string, f admin.Finding) admin.Finding {
+	f.Check = check
+	return f
 }
 
 // examineFile looks at what the file system says, before the store is opened.
@@ -159,13 +162,11 @@ func (d *doctor) examine(ctx context.Context, report func(admin.Finding) error) 
 		name string
 		run  func(context.Context) admin.Finding
 	}{{"open", d.opened}, {"reads", d.reads}, {"read", d.read}, {"write", d.write}, {"clock", d.clock}, {"records", d.count}, {"sweep", d.overdue}} {
-		f := check.run(ctx)
-		f.Check = check.name
-		if err := report(f); err != nil {
+		if err := report(named(check.name, check.run(ctx))); err != nil {
 			return err
 		}
 	}
-	return nil
+	return d.members(ctx, report)
 }
 
 // opened says what the store promises of what it acknowledged.

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
 )
 
 type findCmd struct {
-	sessionsFlags `embed:""`
+	storeFlags `embed:""`
+	JSON       bool `name:"json" help:"Print one JSON object a line."`
 
 	Kind           string   `default:"session" help:"What to find: session, basket, note, or any other kind of record; \"\" for all."`
 	User           *string  `placeholder:"USER" help:"Only those of this user; \"\" for those of nobody."`
@@ -56,7 +59,7 @@ func (c *findCmd) Run(a *app) error {
 		if !ok { // what is sealed, no query can look into
 			return sealed()
 		}
-		m, err := c.manager(store, sessionKind)
+		m, err := session.NewManager(store, session.Options{Namespace: c.Namespace})
 		if err != nil {
 			return err
 		}
@@ -72,7 +75,7 @@ func (c *findCmd) Run(a *app) error {
 			return err
 		}
 		for i := range found {
-			r := rowOf(m.View(&found[i]))
+			r := admin.SessionOf(m.View(&found[i]))
 			err := p.line(r, r.Ref.String(), r.Kind, r.User, r.State, clock(r.CreatedAt), clock(r.LastAccessed), clock(r.ExpiresAt), r.Address, r.Owner)
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/postgresserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
@@ -73,7 +74,7 @@ func TestFindAsksTheDatabase(t *testing.T) {
 			}
 			var users []string
 			for line := range strings.Lines(stdout) {
-				var r row
+				var r admin.Session
 				if err := json.Unmarshal([]byte(line), &r); err != nil {
 					t.Fatal(err)
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -14,17 +15,17 @@ const longSilence = time.Minute
 
 // members says of each replica on the store what would happen if it died. A
 // store on which only single servers were is not worth a word.
-func (d *doctor) members(ctx context.Context, report func(string, finding) error) error {
+func (d *doctor) members(ctx context.Context, report func(admin.Finding) error) error {
 	members, err := cluster.Members(ctx, d.store, d.namespace)
 	if err != nil {
-		return report("replicas", failed(d.advice.read, err))
+		return report(named("replicas", admin.Failed(d.advice.read, err)))
 	}
 	if len(members) == 0 {
 		return nil
 	}
 	owned, err := d.owned(ctx)
 	if err != nil {
-		return report("replicas", failed(d.advice.read, err))
+		return report(named("replicas", admin.Failed(d.advice.read, err)))
 	}
 	heirs := 0
 	for _, m := range members {
@@ -37,7 +38,7 @@ func (d *doctor) members(ctx context.Context, report func(string, finding) error
 		if takesOver(&m) {
 			others--
 		}
-		if err := report("replica", examineMember(&m, owned[m.Name], others)); err != nil {
+		if err := report(named("replica", examineMember(&m, owned[m.Name], others))); err != nil {
 			return err
 		}
 	}
@@ -48,18 +49,18 @@ func takesOver(m *cluster.Member) bool {
 	return m.State == cluster.Serving && m.Silent <= longSilence && m.Advertise != ""
 }
 
-func examineMember(m *cluster.Member, sessions, others int) finding {
+func examineMember(m *cluster.Member, sessions, others int) admin.Finding {
 	what := fmt.Sprintf("%s at %s, version %s, %s, last heartbeat %v ago, %d sessions live",
 		m.Name, m.Advertise, orNone(m.Version), m.State, m.Silent.Round(10*time.Millisecond), sessions)
 	switch {
 	case m.Advertise == "":
-		return warning("is it of a much newer version? Update the others", "%s says nothing of itself that this version understands", m.Name)
+		return admin.Warning("is it of a much newer version? Update the others", "%s says nothing of itself that this version understands", m.Name)
 	case m.Silent > longSilence:
-		return warning("nothing needs to be done: it is gone, and others take over what was live in it with the next requests", "%s", what)
+		return admin.Warning("nothing needs to be done: it is gone, and others take over what was live in it with the next requests", "%s", what)
 	case others == 0:
-		return warning("start another replica on this store, so that clients need not wait", "%s; if it died, nobody would serve until a replica is started; sessions would be there", what)
+		return admin.Warning("start another replica on this store, so that clients need not wait", "%s; if it died, nobody would serve until a replica is started; sessions would be there", what)
 	}
-	return ok("%s; if it died, its calls would fail, and %d others would serve its sessions once its heartbeat timeout is over", what, others)
+	return admin.OK("%s; if it died, its calls would fail, and %d others would serve its sessions once its heartbeat timeout is over", what, others)
 }
 
 func orNone(s string) string {

@@ -86,6 +86,9 @@ func (s *server) greet(w io.Writer) {
 	if s.stack.caches.Len() > 0 {
 		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
 	}
+	if level := s.store.Guarantees().Replication; level != "" {
+		fmt.Fprintf(w, "Replication   %s\n", level)
+	}
 	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -80,6 +81,8 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
 		return nil, err
 	}
+	g := s.store.Guarantees()
+	log.Info("the store is open", "store", s.place.String(), "durability", g.Durability.String(), "replication", cmp.Or(string(g.Replication), "none, it keeps no copies"), "staleness", g.Staleness)
 	if err := s.join(ctx, set.peers); err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type sessionsFlags struct {
 }
 
 // with gives fn the sessions of the store, or of the server if one is named.
-func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error) (err error) {
+func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error) error {
 	if f.Admin != "" {
 		client, err := f.client()
 		if err != nil {
@@ -43,6 +43,13 @@ func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error)
 		}
 		return fn(client)
 	}
+	return f.withStore(ctx, func(store state.Store) error {
+		return fn(admin.NewLocal(store, f.Namespace, nil))
+	})
+}
+
+// withStore opens the store for fn and closes it.
+func (f *storeFlags) withStore(ctx context.Context, fn func(state.Store) error) (err error) {
 	p, err := f.outside(ctx)
 	if err != nil {
 		return err
@@ -52,7 +59,7 @@ func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error)
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return fn(admin.NewLocal(store, f.Namespace, nil))
+	return fn(store)
 }
 
 // checkKind refuses what cannot be the kind of a record.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -84,7 +85,11 @@ func urlIn(variable string, scheme open.Scheme, example string) (open.URL, error
 // open opens the store, or creates it where there is none.
 func (p place) open(ctx context.Context, opts open.Options) (open.Store, error) {
 	opts.Ring, opts.Namespace = p.ring, p.namespace
-	return p.url.Open(ctx, opts)
+	s, err := p.url.Open(ctx, opts)
+	if errors.As(err, new(*open.ReplicationError)) {
+		return nil, usagef("--replication: %w", err)
+	}
+	return s, err
 }
 
 // openExisting opens a store for a look from outside. It makes no file.
