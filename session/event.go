@@ -24,8 +24,9 @@ const (
 	EventRegenerated
 	// EventEnded: a session ended, of the Reason given. Age is set.
 	EventEnded
-	// EventBindingMismatch: an id was presented by somebody else. User is
-	// whose session it is, By who presented it.
+	// EventBindingMismatch: an id was presented by somebody else, or from
+	// elsewhere: What says what did not fit. User is whose session it is, By
+	// who presented it.
 	EventBindingMismatch
 	// EventLimitRefused: a session was refused by a limit. There is no Ref.
 	EventLimitRefused
@@ -74,6 +75,7 @@ type Event struct {
 	User   string
 	Reason state.Reason // of EventEnded
 	By     string       // who did it, for people
+	What   string       // of EventBindingMismatch: MismatchPrincipal, for one
 	// Address is where the client was, if the event has one and it is known.
 	Address netip.Addr
 	Age     time.Duration // of EventEnded: from creation to the end

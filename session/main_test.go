@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,12 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childRole); role != "" {
+		os.Exit(runChild(role))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A clock stands still until it is advanced.
 type clock struct {

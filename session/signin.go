@@ -66,7 +66,7 @@ func (m *Manager) signIn(ctx context.Context, id ID, req SignInRequest) (*Sessio
 	if r.User == "" {
 		return m.succeed(ctx, id, &r, create)
 	}
-	if err := m.bound(ctx, m.session(id, &r), req.User); err != nil {
+	if err := m.own(ctx, m.session(id, &r), Caller{User: req.User, Address: req.Metadata.Address}); err != nil {
 		return nil, err
 	}
 	return m.regenerate(ctx, id, change{meta: &req.Metadata, proof: &req.Authentication})

@@ -39,6 +39,7 @@ func owners() map[string][]string {
 		"github.com/prometheus":                  {"telemetry", "cmd"},
 		"go.opentelemetry.io":                    {"telemetry", "cmd"},
 		"github.com/modelcontextprotocol/go-sdk": {"mcp/gosdk", "auth", "internal/sample", "cmd", "examples", "e2e", "bench", "mcp/handle", "mcp/requeststate", "mcp/tasks"},
+		"github.com/go-jose/go-jose":             {"auth"},
 		"github.com/mark3labs/mcp-go":            {"mcp/mcpgo", "e2e", "bench"},
 		"github.com/alecthomas/kong":             {"cmd"},
 		"pgregory.net/rapid":                     {"state/statetest"},
