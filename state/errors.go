@@ -39,6 +39,10 @@ var (
 	// ErrUnknownOutcome: the write may or may not have happened. Read the
 	// record and compare LastOp; do not blindly repeat.
 	ErrUnknownOutcome = errors.New("unknown outcome")
+	// ErrBelowLevel: the leader has the write, but too few other nodes have
+	// confirmed it in time, so it may still be lost with the leader. Also
+	// ErrUnknownOutcome. As a [*BelowLevelError] it says how many.
+	ErrBelowLevel = fmt.Errorf("%w: below its replication level", ErrUnknownOutcome)
 	// ErrCorrupt: what is stored cannot be understood.
 	ErrCorrupt = errors.New("stored record is corrupt")
 	// ErrClosed: the store has been closed.
@@ -131,3 +135,19 @@ func (e *UnsupportedError) Error() string {
 
 // Is reports whether target is [ErrUnsupported].
 func (e *UnsupportedError) Is(target error) bool { return target == ErrUnsupported }
+
+// BelowLevelError is [ErrBelowLevel] with how many followers had confirmed the
+// write, and how many its level needs.
+type BelowLevelError struct {
+	Level      Replication
+	Have, Need int
+}
+
+func (e *BelowLevelError) Error() string {
+	return fmt.Sprintf("%s: %d of the %d followers that %s needs confirmed it in time", ErrBelowLevel, e.Have, e.Need, e.Level)
+}
+
+// Is reports whether target is [ErrBelowLevel] or [ErrUnknownOutcome].
+func (e *BelowLevelError) Is(target error) bool {
+	return target == ErrBelowLevel || target == ErrUnknownOutcome
+}

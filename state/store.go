@@ -79,7 +79,8 @@ import (
 // wrapped with the context's error.
 //
 // An outage is [ErrUnavailable] if nothing was written, [ErrUnknownOutcome] if
-// that is not known. Neither is ever reported as [ErrNotFound]. An operation
+// that is not known; [ErrBelowLevel], which is one of those, if it was written but too
+// few nodes confirmed it. Neither is ever reported as [ErrNotFound]. An operation
 // with an ID that created or updated a record leaves that ID in
 // [Record.LastOp]; one that deleted it, in [End.Op].
 //
@@ -178,6 +179,9 @@ type Guarantees struct {
 	Durability Durability
 	// Shared: other processes can open the same records at the same time.
 	Shared bool
+	// Replication is the level at which writes are acknowledged. Empty: the
+	// store's engine keeps no copies on other nodes.
+	Replication Replication
 	// EventOverhead is what is added to each event before it is kept, by a
 	// wrapper that seals, say. An event may have that much less than
 	// [MaxEventBytes], and [EventBounds.Bytes] counts it.

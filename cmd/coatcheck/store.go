@@ -46,7 +46,7 @@ func (f *storeFlags) place(ctx context.Context) (place, error) {
 func (f *storeFlags) outside(ctx context.Context) (place, error) {
 	p, err := f.place(ctx)
 	if err == nil && p.url.Scheme() == open.Memory {
-		return p, usagef("memory: is within the server's process and cannot be looked into from here: write --store sqlite:PATH or another that is not")
+		return p, usagef("memory: is within the server's process and cannot be looked into from here: write --admin URL of that server, or write --store sqlite:PATH or another that is not")
 	}
 	return p, err
 }

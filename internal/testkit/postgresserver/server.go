@@ -357,6 +357,22 @@ func (s *Server) children() []int {
 	return pids
 }
 
+// ProcessorTime returns what the processes that the server has now have used
+// so far.
+func (s *Server) ProcessorTime() time.Duration {
+	var sum time.Duration
+	for _, pid := range append(s.children(), s.cmd.Process.Pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+		if err != nil {
+			continue // it has just ended
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, _ := strconv.ParseInt(first, 10, 64)
+		sum += time.Duration(ns)
+	}
+	return sum
+}
+
 func zombie(pid int) bool { return statField(pid, 0) == "Z" }
 
 // statField returns a field of /proc/PID/stat, counted behind the name of the
