@@ -251,7 +251,8 @@ func TestAnswerThatBreaksOffBreaksOffForTheClient(t *testing.T) {
 		{"stream", "text/event-stream", ""}, {"of unknown length", "application/json", ""}, {"of known length", "application/json", "100"},
 	} {
 		p := newPair(t)
-		p.serving(func(w http.ResponseWriter, _ *http.Request) {
+		p.serving(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
 			w.Header().Set("Content-Type", c.contentType)
 			if c.length != "" {
 				w.Header().Set("Content-Length", c.length)
