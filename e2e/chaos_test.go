@@ -99,8 +99,9 @@ func judge(t *testing.T, shoppers []*shopper, disturbances []disturbance) {
 			}
 			cause := causeOf(disturbances, d.began, d.ended)
 			failed[cause]++
+			t.Logf("%s: %s failed after %v, due to %q: %v", s.name, d.what, d.ended.Sub(d.began).Round(time.Millisecond), cause, d.err)
 			if cause == "" || cause == drained {
-				t.Errorf("%s: %s failed, due to %q: %v (after %v)", s.name, d.what, cause, d.err, d.ended.Sub(d.began))
+				t.Errorf("%s: %s failed, due to %q: %v", s.name, d.what, cause, d.err)
 			}
 			if strings.Contains(d.err.Error(), "session not found") || strings.Contains(d.err.Error(), "404") {
 				t.Errorf("%s: %s was told that its session is gone: %v", s.name, d.what, d.err)
@@ -166,7 +167,17 @@ func (s *shopper) pauses() []pause {
 // nothing it was told is lost.
 func (s *shopper) settle() {
 	s.t.Helper()
-	eventually(s.t, s.name+" sees its basket", func() bool { return s.look() == nil })
+	var err error
+	for deadline := time.Now().Add(patience); ; {
+		if err = s.look(); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("%s does not go on: %v", s.name, err)
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 	if got := s.p.session(); got != s.id {
 		s.t.Errorf("%s has another session", s.name)
 	}

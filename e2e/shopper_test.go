@@ -36,10 +36,14 @@ type deed struct {
 // callGives is how long a call may take before its client gives up.
 const callGives = 20 * time.Second
 
-// newShopper connects the nth client.
+// newShopper connects the nth client: one of each kind in turn.
 func newShopper(t testing.TB, n int, url string) *shopper {
 	t.Helper()
-	c := clients[n%len(clients)]
+	return connectShopper(t, n, clients[n%len(clients)], url, "")
+}
+
+func connectShopper(t testing.TB, n int, c client, url, token string) *shopper {
+	t.Helper()
 	s := &shopper{
 		t: t, name: fmt.Sprintf("%s %d", c.name, n), p: c.peer(t), modern: c.modern,
 		basket: map[string]any{}, note: fmt.Sprintf("note:///board-%d", n%4), replicas: map[string]int{},
@@ -50,7 +54,7 @@ func newShopper(t testing.TB, n int, url string) *shopper {
 	case *node:
 		p.gives = callGives
 	}
-	if err := s.p.connect(url, ""); err != nil {
+	if err := s.p.connect(url, token); err != nil {
 		t.Fatalf("%s: connect: %v", s.name, err)
 	}
 	s.id = s.p.session()
