@@ -43,14 +43,14 @@ func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
 	}
 	history := record(t, url)
 
-	var shoppers []*shopper
+	var patrons []*patron
 	for n := range partitionClient {
-		shoppers = append(shoppers, connectShopper(t, n, clients[3], balancer.url(), partitionToken))
+		patrons = append(patrons, connectPatron(t, n, clients[3], balancer.url(), partitionToken))
 	}
 	own := open(t, replicas[0].url, partitionToken)
 	stop := make(chan struct{})
 	var all sync.WaitGroup
-	for _, s := range shoppers {
+	for _, s := range patrons {
 		all.Go(func() { s.shop(stop) })
 	}
 	cutOff := func(what string, cut, heal func()) disturbance {
@@ -78,8 +78,8 @@ func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
 	}
 	close(stop)
 	all.Wait()
-	judge(t, shoppers, disturbances)
-	for _, s := range shoppers {
+	judge(t, patrons, disturbances)
+	for _, s := range patrons {
 		s.settle()
 	}
 	history.judge()
