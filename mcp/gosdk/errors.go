@@ -37,10 +37,15 @@ func isOutage(err error) bool {
 // refusalFor turns whatever a request failed with into its answer. Only a
 // session that is not there is 404.
 func refusalFor(err error) *streamable.Refusal {
-	var refusal *streamable.Refusal
+	var (
+		refusal *streamable.Refusal
+		rate    *session.RateError
+	)
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
+	case errors.As(err, &rate):
+		return streamable.Unavailable("too many new sessions from one address, try again later", rate.After)
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrMalformedID):
 		return streamable.NotFound()
 	case errors.Is(err, session.ErrLimit):
