@@ -62,6 +62,26 @@ func (m *Manager) AccessBy(ctx context.Context, id ID, c Caller) (*Session, erro
 	if err != nil {
 		return nil, err
 	}
+	return m.used(ctx, s)
+}
+
+// Resume is [Manager.AccessBy] where nothing but the id says who makes the
+// request, as with a cookie: the principal is the session's own user, and
+// c.User is not asked. What else the policy binds to is compared.
+func (m *Manager) Resume(ctx context.Context, id ID, c Caller) (*Session, error) {
+	s, err := m.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	c.User = s.User
+	if err := m.bound(ctx, s, c); err != nil {
+		return nil, err
+	}
+	return m.used(ctx, s)
+}
+
+// used notes the use of a session that was read for it.
+func (m *Manager) used(ctx context.Context, s *Session) (*Session, error) {
 	if s.now().Sub(s.LastAccessed) >= m.policy.TouchInterval {
 		if err := m.noteAccess(ctx, s); err != nil {
 			return nil, err

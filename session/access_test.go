@@ -372,3 +372,24 @@ func TestLookupTellsOperatorsHowASessionEnded(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestResumeTakesTheUserFromTheSession(t *testing.T) {
+	b := newBench(t, session.Policy{Binding: session.Binding{UserAgent: true}})
+	s, err := b.Create(t.Context(), session.CreateRequest{User: "ann", Metadata: state.Metadata{UserAgent: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(b.Policy().TouchInterval)
+	for _, user := range []string{"", "ann", "eve"} {
+		got, err := b.Resume(t.Context(), s.ID, session.Caller{User: user, UserAgent: "one"})
+		if err != nil || got.User != "ann" || got.State != session.Active {
+			t.Errorf("as %q: %v", user, err)
+		}
+	}
+	if n := b.store.writes(state.TouchOp{}); n != 1 {
+		t.Errorf("three uses at one moment were noted %d times", n)
+	}
+	if _, err := b.Resume(t.Context(), s.ID, session.Caller{UserAgent: "two"}); err != session.ErrNotFound {
+		t.Errorf("by another agent: %v", err)
+	}
+}

@@ -12,10 +12,12 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
+	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
 type doctorCmd struct {
 	storeFlags `embed:""`
+	cacheFlags `embed:""`
 	JSON       bool `name:"json" help:"Print one JSON object a line."`
 }
 
@@ -52,6 +54,10 @@ func (c *doctorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	caches, err := c.caches()
+	if err != nil {
+		return err
+	}
 	p := newPrinter(a.stdout, c.JSON)
 	sick := false
 	report := func(check string, f finding) error {
@@ -63,7 +69,7 @@ func (c *doctorCmd) Run(a *app) error {
 		}
 		return p.line(f, f.Result, f.Check, text)
 	}
-	err = c.examine(a.ctx, where, report)
+	err = c.examine(a.ctx, where, caches, report)
 	if err := errors.Join(err, p.flush()); err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func (c *doctorCmd) Run(a *app) error {
 
 // examine reports each check as it is done, and stops where going on makes no
 // sense. The error is that of reporting.
-func (c *doctorCmd) examine(ctx context.Context, where place, report func(string, finding) error) (err error) {
+func (c *doctorCmd) examine(ctx context.Context, where place, caches open.Caches, report func(string, finding) error) (err error) {
 	advice := adviceFor(where.url.Scheme())
 	if where.url.Scheme() == open.SQLite {
 		file := examineFile(where.url.Path())
@@ -83,7 +89,10 @@ func (c *doctorCmd) examine(ctx context.Context, where place, report func(string
 			return err
 		}
 	}
-	store, openErr := where.openExisting(ctx)
+	store, openErr := where.open(ctx, open.Options{
+		MustExist: true, SQLiteCache: -1,
+		Caches: caches, Tiered: tiered.Options{Staleness: time.Duration(c.CacheStaleness)},
+	})
 	if openErr != nil {
 		return report("open", failed(advice.open, openErr))
 	}
@@ -95,7 +104,7 @@ func (c *doctorCmd) examine(ctx context.Context, where place, report func(string
 	for _, check := range []struct {
 		name string
 		run  func(context.Context) finding
-	}{{"read", d.read}, {"write", d.write}, {"clock", d.clock}, {"records", d.count}, {"sweep", d.overdue}} {
+	}{{"reads", d.reads}, {"read", d.read}, {"write", d.write}, {"clock", d.clock}, {"records", d.count}, {"sweep", d.overdue}} {
 		if err := report(check.name, check.run(ctx)); err != nil {
 			return err
 		}
@@ -148,6 +157,14 @@ type doctor struct {
 	namespace string
 	stamp     state.Stamp // of the record that write made
 	wrote     time.Time   // when, by this process's clock
+}
+
+// reads says what a read is sure to see.
+func (d *doctor) reads(context.Context) finding {
+	if bound := d.store.Guarantees().Staleness; bound > 0 {
+		return ok("may miss what other processes wrote in the last %v, a revocation too", bound)
+	}
+	return ok("see all that was acknowledged before")
 }
 
 func (d *doctor) read(ctx context.Context) finding {

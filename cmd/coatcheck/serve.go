@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -20,7 +21,9 @@ type serveCmd struct {
 	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
 	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
 
-	storeFlags `embed:""`
+	storeFlags   `embed:""`
+	stackFlags   `embed:""`
+	clusterFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
@@ -49,10 +52,12 @@ type serveCmd struct {
 // they name were read.
 type settings struct {
 	place      place
+	stack      stack
 	policy     session.Policy
 	proxies    []netip.Prefix
 	tokens     *auth.Tokens // nil: nobody is verified
 	tls        *tls.Config  // nil: plain HTTP
+	peers      peerTLS
 	adminToken string
 	warnings   []string
 }
@@ -78,13 +83,19 @@ func (c *serveCmd) Run(a *app) error {
 }
 
 // greet says where to connect.
-func (s *server) greet(w interface{ Write([]byte) (int, error) }) {
-	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\nReplica       %s\n",
-		s.url(), s.adminURL(), s.place, s.replica)
+func (s *server) greet(w io.Writer) {
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\n", s.url(), s.adminURL(), s.place)
+	if s.stack.caches.Len() > 0 {
+		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
+	}
+	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
 
 // check refuses combinations of flags that make no sense or are not safe.
 func (c *serveCmd) check() error {
+	if err := c.clusterFlags.check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Auth.tokens == "" && !c.Listen.loopback():
 		return usagef("--auth none serves everybody who can connect, so it is for loopback only: write --auth tokens:FILE, or --listen 127.0.0.1:8080")
@@ -125,6 +136,9 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 	if set.place, err = c.place(ctx); err != nil {
 		return set, err
 	}
+	if set.stack, err = c.stack(); err != nil {
+		return set, err
+	}
 	if err := set.policy.Check(); err != nil {
 		return set, usageError{err}
 	}
@@ -140,6 +154,12 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 			return set, usagef("--tls-cert and --tls-key: %w", err)
 		}
 		set.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	if set.peers, err = c.peers(); err != nil {
+		return set, err
+	}
+	if err := set.peers.mutual(set.tls); err != nil {
+		return set, err
 	}
 	if set.adminToken, err = readAdminToken(c.AdminTokenFile); err != nil {
 		return set, usagef("--admin-token-file: %w", err)

@@ -22,6 +22,18 @@ func (s *span) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// wait is a duration that may be zero.
+type wait time.Duration
+
+func (w *wait) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no duration: write one such as 500ms, or 0s for none", text)
+	}
+	*w = wait(d)
+	return nil
+}
+
 // prefix is a network or a single address.
 type prefix netip.Prefix
 

@@ -28,6 +28,7 @@ type events struct {
 	bounds state.EventBounds
 	log    *slog.Logger
 	spawn  func(func()) // starts a goroutine that the handler waits for
+	fenced func()       // called when another replica has taken the session over; may be nil
 
 	saving sync.Mutex // held over writes to the store, one at a time
 

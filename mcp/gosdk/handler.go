@@ -29,7 +29,8 @@ type Handler struct {
 
 	lastServer  atomic.Pointer[spoken]
 	live        registry
-	sessionless *gate // requests of the modern era
+	sessionless *gate        // requests of the modern era
+	passing     atomic.Int64 // requests that are being forwarded, but for streams
 
 	stop  context.CancelFunc // ends what runs in the background
 	ctx   context.Context    // done when it does
@@ -69,6 +70,9 @@ func NewHandler(getServer func(*http.Request) *mcp.Server, m *session.Manager, o
 	})
 	h.spawn(h.watch)
 	h.spawn(h.keep)
+	if o.Cluster != nil {
+		h.spawn(h.watchStanding)
+	}
 	return h, nil
 }
 

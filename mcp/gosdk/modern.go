@@ -14,7 +14,11 @@ func (h *Handler) serveModern(w http.ResponseWriter, r *http.Request) error {
 	// it, but ends it when the calls have ended.
 	listens := r.Header.Get(streamable.HeaderMethod) == "subscriptions/listen"
 	if !h.sessionless.enter(!listens) {
-		return draining()
+		body, err := streamable.ReadBody(w, r, h.opts.MaxRequestBodyBytes)
+		if err != nil {
+			return err
+		}
+		return h.passOn(w, r, body)
 	}
 	defer h.sessionless.leave(!listens)
 	r = withRef(r, nil)
