@@ -45,6 +45,7 @@ func owners() map[string][]string {
 		"pgregory.net/rapid":                     {"state/statetest"},
 		"github.com/anishathalye/porcupine":      {"state/statetest"},
 		"go.uber.org/goleak":                     {},
+		"github.com/chromedp":                    {},
 		"testing":                                {"state/statetest", "internal/testkit"},
 		"github.com/ncruces/go-sqlite3-wasm":     {"store/sqlite"},
 	}
