@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -95,19 +97,20 @@ func serveTLS(t *testing.T, h http.Handler) (port string) {
 func TestInChromium(t *testing.T) {
 	s := newSite(t)
 	for name, test := range map[string]func(*testing.T, *site){
-		"the cookie is as promised":                     cookieIsAsPromised,
-		"the basket goes along at sign-in":              basketGoesAlong,
-		"fixation fails":                                fixationFails,
-		"a neighbour cannot plant a cookie":             neighbourCannotPlant,
-		"another site's form is refused":                foreignFormIsRefused,
-		"a link from another site leads to the session": foreignLink,
-		"parallel tabs lose nothing":                    parallelTabs,
-		"a form from before the sign-in is refused":     staleForm,
-		"own sessions are seen and ended":               ownSessions,
-		"signing out everywhere else":                   signOutEverywhereElse,
-		"signing out leaves nothing behind":             signOut,
-		"a sensitive page asks for the password again":  stepUp,
-		"every control has a name":                      controlsHaveNames,
+		"the cookie is as promised":                              cookieIsAsPromised,
+		"the basket goes along at sign-in":                       basketGoesAlong,
+		"fixation fails":                                         fixationFails,
+		"a neighbour cannot plant a cookie":                      neighbourCannotPlant,
+		"another site's form is refused":                         foreignFormIsRefused,
+		"a link from another site leads to the session":          foreignLink,
+		"parallel tabs lose nothing":                             parallelTabs,
+		"a form from before the sign-in is refused":              staleForm,
+		"own sessions are seen and ended":                        ownSessions,
+		"signing out everywhere else":                            signOutEverywhereElse,
+		"signing out leaves nothing behind":                      signOut,
+		"a sensitive page asks for the password again":           stepUp,
+		"localhost needs no TLS, and sessions survive a restart": localhost,
+		"every control has a name":                               controlsHaveNames,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -383,6 +386,41 @@ func stepUp(t *testing.T, s *site) {
 	ann.run(chromedp.SetValue(chromedp.CSS("#address"), "1 Coat Lane"))
 	if ann.click("main form button"); ann.text(".address") != "1 Coat Lane" {
 		t.Errorf("the address is %q", ann.text(".address"))
+	}
+}
+
+// Browsers keep Secure cookies of http://localhost, prefix and all.
+func localhost(t *testing.T, s *site) {
+	path, people := filepath.Join(t.TempDir(), "webapp.db"), newPeople(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	start := func(listener net.Listener) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- run(ctx, listener, path, people) }()
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("run: %v", err)
+			}
+		}
+	}
+	local := &site{browser: s.browser, url: "http://localhost" + address[strings.LastIndex(address, ":"):]}
+	stop := start(listener)
+	ann := local.person(t)
+	if status := ann.signIn("ann", password); status != 200 || ann.id() == "" {
+		t.Errorf("sign-in: %d, there is a cookie: %v", status, ann.id() != "")
+	}
+	stop()
+	if listener, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	defer start(listener)()
+	if user := ann.user(); user != "ann" {
+		t.Errorf("after a restart signed in as %q", user)
 	}
 }
 

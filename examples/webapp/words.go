@@ -26,4 +26,4 @@ func browser(agent string) string {
 	return name
 }
 
-func when(t time.Time) string { return t.Format("2 January 2006, 15:04") + " UTC" }
+func when(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04") }
