@@ -16,7 +16,7 @@ import (
 var pages embed.FS
 
 // recently is how long ago the password may have been typed when an address is
-// changed.
+// changed or a session ended.
 const recently = 5 * time.Minute
 
 // An app is the shop.
@@ -60,12 +60,13 @@ func (a *app) routes() http.Handler {
 
 	signedIn := web.Require{Challenge: askToSignIn}
 	mux.Handle("GET /account", signedIn.Middleware(http.HandlerFunc(a.account)))
-	mux.Handle("POST /account/end", signedIn.Middleware(http.HandlerFunc(a.end)))
-	mux.Handle("POST /account/end-others", signedIn.Middleware(http.HandlerFunc(a.endOthers)))
 
+	// A stolen cookie must neither change the address nor sign its owner out.
 	stepUp := web.Require{MaxAge: recently, Methods: []string{"pwd"}, Challenge: askToSignIn}
 	mux.Handle("GET /account/address", stepUp.Middleware(http.HandlerFunc(a.addressForm)))
 	mux.Handle("POST /account/address", stepUp.Middleware(http.HandlerFunc(a.changeAddress)))
+	mux.Handle("POST /account/end", stepUp.Middleware(http.HandlerFunc(a.end)))
+	mux.Handle("POST /account/end-others", stepUp.Middleware(http.HandlerFunc(a.endOthers)))
 	return mux
 }
 

@@ -88,6 +88,7 @@ func serveTLS(t *testing.T, h http.Handler) (port string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser leaves when it likes
+	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.URL[strings.LastIndex(server.URL, ":"):]
@@ -371,6 +372,10 @@ func stepUp(t *testing.T, s *site) {
 	ann.click("main form button")
 	if ann.path() != "/signin" {
 		t.Fatalf("a form after %v leads to %s", recently, ann.path())
+	}
+	ann.visit("/account")
+	if ann.click(`form[action="/account/end-others"] button`); ann.path() != "/signin" {
+		t.Fatalf("ending other sessions after %v leads to %s", recently, ann.path())
 	}
 	ann.visit("/account/address")
 	if ann.path() != "/signin" || !strings.Contains(ann.text("main"), "something that matters") {
