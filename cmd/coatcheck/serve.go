@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -19,16 +17,16 @@ import (
 
 type serveCmd struct {
 	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
-	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
+	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz, /metrics and /api are served."`
 
 	storeFlags   `embed:""`
 	stackFlags   `embed:""`
+	tokenFlags   `embed:""`
 	clusterFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
-	Auth           authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
-	AdminTokenFile string   `placeholder:"FILE" help:"Holds the bearer token for /metrics; needed if --admin-listen is not loopback."`
+	Auth authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
 
 	SessionDuration    span   `default:"24h" help:"A session ends so long after it began."`
 	IdleTimeout        span   `default:"2h" help:"A session ends when it was not used for so long."`
@@ -84,9 +82,12 @@ func (c *serveCmd) Run(a *app) error {
 
 // greet says where to connect.
 func (s *server) greet(w io.Writer) {
-	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\n", s.url(), s.adminURL(), s.place)
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics /api/sessions\nStore         %s\n", s.url(), s.adminURL(), s.place)
 	if s.stack.caches.Len() > 0 {
 		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
+	}
+	if level := s.store.Guarantees().Replication; level != "" {
+		fmt.Fprintf(w, "Replication   %s\n", level)
 	}
 	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
@@ -199,22 +200,4 @@ func (c *serveCmd) policy() session.Policy {
 		SweepInterval:    time.Duration(c.CleanupInterval),
 		SecretBytes:      c.IDBytes,
 	}
-}
-
-// minAdminToken is the length under which a token can be guessed.
-const minAdminToken = 16
-
-func readAdminToken(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(text))
-	if len(token) < minAdminToken || strings.ContainsAny(token, " \t\r\n") {
-		return "", errors.New("the file must hold one token of at least 16 characters")
-	}
-	return token, nil
 }
