@@ -47,7 +47,7 @@ type backend struct {
 
 	mu   sync.Mutex // guards all below
 	up   bool
-	mute int // checks in a row without an answer
+	mute int             // checks in a row without an answer
 	dead context.Context // done when it did not answer
 	cut  context.CancelFunc
 }

@@ -272,6 +272,23 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 	}
 }
 
+// Ask returns the only value of a query, as text.
+func (s *Server) Ask(t testing.TB, database, sql string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		t.Fatalf("connect to PostgreSQL: %v", err)
+	}
+	defer conn.Close(ctx)
+	var text string
+	if err := conn.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return text
+}
+
 // Kill ends the server as a crash does, with SIGKILL to each of its processes.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
