@@ -289,6 +289,7 @@ func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
 		"store below a file":    {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file + "/x.db"}, file},
 		"store is no database":  {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file}, file},
 		"no redis":              {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=redis://ann:x@" + nobody(t)}, "redis://127.0.0.1:"},
+		"no cache":              {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=memory:", "--cache=l1=1MiB,l2=redis://ann:hunter2@" + nobody(t)}, "open cache l2=redis://127.0.0.1:"},
 		"no postgres":           {[]string{"doctor", "--store=postgres://ann:x@" + nobody(t) + "/x"}, "see above"},
 		"no server to ask":      {[]string{"sessions", "list", "--admin=http://" + nobody(t)}, "ask the server at http://127.0.0.1:"},
 		"no store to copy":      {[]string{"store", "migrate", "--from=sqlite:absent.db", "--to=sqlite:new.db"}, "absent.db"},
