@@ -22,6 +22,8 @@ type sessionsCmd struct {
 	Explain explainCmd `cmd:"" help:"Say whether a session lives, or when, why and by whom it ended."`
 	Watch   watchCmd   `cmd:"" help:"Report what happens to sessions, until interrupted."`
 	Revoke  revokeCmd  `cmd:"" help:"End a session, all of a user's, or all."`
+	Export  exportCmd  `cmd:"" help:"Write sessions, and all other records, to a file."`
+	Import  importCmd  `cmd:"" help:"Read what export has written into a store."`
 }
 
 // sessionKind is what the commands speak of if nothing else is asked for.
