@@ -138,11 +138,11 @@ func (t *Tokens) Weak() int { return t.weak }
 // ErrInvalidToken.
 func (t *Tokens) Verify(_ context.Context, token string, _ *http.Request) (*sdkauth.TokenInfo, error) {
 	if len(token) > MaxTokenBytes {
-		return nil, sdkauth.ErrInvalidToken
+		return nil, refused(ReasonTooLarge)
 	}
 	user, ok := t.users[t.sum(token)]
 	if !ok {
-		return nil, sdkauth.ErrInvalidToken
+		return nil, refused(ReasonUnknown)
 	}
 	return &sdkauth.TokenInfo{UserID: user, Expiration: time.Now().Add(grace)}, nil
 }

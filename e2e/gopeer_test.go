@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -14,6 +16,7 @@ import (
 type gopeer struct {
 	ctx     context.Context
 	version string
+	gives   time.Duration // for a call, before it gives up; zero: patience
 	told    events
 	conn    *mcp.ClientSession
 }
@@ -73,7 +76,7 @@ func (p *gopeer) tools() ([]string, error) {
 }
 
 func (p *gopeer) call(tool string, args map[string]any) (r result, err error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, cmp.Or(p.gives, patience))
 	defer cancel()
 	params := &mcp.CallToolParams{Name: tool, Arguments: args}
 	params.SetProgressToken("progress of " + tool)

@@ -16,10 +16,11 @@ import (
 
 // node is a client in a Node.js process; clients/driver.mjs says how they talk.
 type node struct {
-	mode string
-	in   io.WriteCloser
-	log  log
-	told events
+	mode  string
+	gives time.Duration // for a call, before it gives up; zero: the SDK's own
+	in    io.WriteCloser
+	log   log
+	told  events
 
 	mu      sync.Mutex // guards what follows, and writing to in
 	next    int
@@ -162,7 +163,11 @@ func (n *node) tools() (names []string, err error) {
 }
 
 func (n *node) call(tool string, args map[string]any) (r result, err error) {
-	err = n.do("call", map[string]any{"name": tool, "arguments": args}, &r)
+	line := map[string]any{"name": tool, "arguments": args}
+	if n.gives > 0 {
+		line["timeout"] = n.gives.Milliseconds()
+	}
+	err = n.do("call", line, &r)
 	return r, err
 }
 

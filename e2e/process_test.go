@@ -78,7 +78,13 @@ func start(t testing.TB, args []string) *server {
 // startWith starts a server with variables in its environment.
 func startWith(t testing.TB, args, env []string) *server {
 	t.Helper()
-	s := &server{t: t, cmd: exec.Command(executable, args...), args: args, exited: make(chan struct{})}
+	return startProgram(t, executable, args, env)
+}
+
+// startProgram starts a server of a build of its own.
+func startProgram(t testing.TB, program string, args, env []string) *server {
+	t.Helper()
+	s := &server{t: t, cmd: exec.Command(program, args...), args: args, exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.Env = append(plainEnv(), env...)
 	if err := s.cmd.Start(); err != nil {

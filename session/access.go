@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -25,23 +24,23 @@ func (m *Manager) Get(ctx context.Context, id ID) (*Session, error) {
 // who comes from the verified credentials of the request ("" without any). If
 // it is not, an [EventBindingMismatch] is emitted and the answer is
 // [ErrNotFound], the same as for an id that was never issued.
+//
+// With a [Policy.Binding] to more than the principal use [Manager.AuthorizeBy]:
+// Authorize does not know where the request comes from.
 func (m *Manager) Authorize(ctx context.Context, id ID, user string) (*Session, error) {
+	return m.AuthorizeBy(ctx, id, Caller{User: user})
+}
+
+// AuthorizeBy is [Manager.Authorize] for a caller of whom more is known.
+func (m *Manager) AuthorizeBy(ctx context.Context, id ID, c Caller) (*Session, error) {
 	s, err := m.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.bound(ctx, s, user); err != nil {
+	if err := m.bound(ctx, s, c); err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-func (m *Manager) bound(ctx context.Context, s *Session, user string) error {
-	if subtle.ConstantTimeCompare([]byte(s.User), []byte(user)) == 1 {
-		return nil
-	}
-	m.emit(ctx, Event{Type: EventBindingMismatch, At: m.clock(), Ref: s.Ref, User: s.User, By: user})
-	return ErrNotFound
 }
 
 // Access is [Manager.Authorize] that notes the use of the session: what a
@@ -54,10 +53,35 @@ func (m *Manager) bound(ctx context.Context, s *Session, user string) error {
 // earlier, never let it live longer. If the session turns out to have ended
 // meanwhile, Access is [ErrNotFound].
 func (m *Manager) Access(ctx context.Context, id ID, user string) (*Session, error) {
-	s, err := m.Authorize(ctx, id, user)
+	return m.AccessBy(ctx, id, Caller{User: user})
+}
+
+// AccessBy is [Manager.Access] for a caller of whom more is known.
+func (m *Manager) AccessBy(ctx context.Context, id ID, c Caller) (*Session, error) {
+	s, err := m.AuthorizeBy(ctx, id, c)
 	if err != nil {
 		return nil, err
 	}
+	return m.used(ctx, s)
+}
+
+// Resume is [Manager.AccessBy] where nothing but the id says who makes the
+// request, as with a cookie: the principal is the session's own user, and
+// c.User is not asked. What else the policy binds to is compared.
+func (m *Manager) Resume(ctx context.Context, id ID, c Caller) (*Session, error) {
+	s, err := m.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	c.User = s.User
+	if err := m.bound(ctx, s, c); err != nil {
+		return nil, err
+	}
+	return m.used(ctx, s)
+}
+
+// used notes the use of a session that was read for it.
+func (m *Manager) used(ctx context.Context, s *Session) (*Session, error) {
 	if s.now().Sub(s.LastAccessed) >= m.policy.TouchInterval {
 		if err := m.noteAccess(ctx, s); err != nil {
 			return nil, err
@@ -70,7 +94,7 @@ func (m *Manager) Access(ctx context.Context, id ID, user string) (*Session, err
 // noteAccess writes down that the session was used. Requests of one process
 // that come to it at the same moment share one write.
 func (m *Manager) noteAccess(ctx context.Context, s *Session) error {
-	st, first, err := m.touches.do(ctx, s.Ref, func() (state.Stamp, error) { return m.touch(ctx, s.Ref) })
+	st, first, err := m.touches.do(ctx, s.Ref, func() (state.Stamp, error) { return m.touch(ctx, s.Ref, nil) })
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return ErrNotFound
@@ -93,15 +117,16 @@ func (m *Manager) noteAccess(ctx context.Context, s *Session) error {
 // Touch notes the use of a session by its ref, at once and without asking
 // whose it is: for open streams and running calls of a session that the caller
 // was given before.
-func (m *Manager) Touch(ctx context.Context, ref state.Ref) error {
-	if _, err := m.touch(ctx, ref); err != nil {
+func (m *Manager) Touch(ctx context.Context, ref state.Ref, opts ...WriteOption) error {
+	if _, err := m.touch(ctx, ref, opts); err != nil {
 		return fmt.Errorf("touch %s: %w", m.name(ref), err)
 	}
 	return nil
 }
 
-func (m *Manager) touch(ctx context.Context, ref state.Ref) (state.Stamp, error) {
-	res, err := state.Do(ctx, m.store, state.TouchOp{Key: m.key(ref), Idle: m.policy.idle()})
+func (m *Manager) touch(ctx context.Context, ref state.Ref, opts []WriteOption) (state.Stamp, error) {
+	op := state.TouchOp{Key: m.key(ref), Idle: m.policy.idle(), Epoch: epochOf(opts)}
+	res, err := state.Do(ctx, m.store, op)
 	return res.Stamp, err
 }
 

@@ -233,7 +233,7 @@ func TestOutageIsNeverNotFound(t *testing.T) {
 		},
 		"extend":     func() error { _, err := down.Extend(ctx, s.ID, time.Hour); return err },
 		"regenerate": func() error { _, err := down.Regenerate(ctx, s.ID, 0); return err },
-		"sign in":    func() error { _, err := down.SignIn(ctx, s.ID, "ann", state.Metadata{}); return err },
+		"sign in":    func() error { _, err := down.SignIn(ctx, s.ID, session.SignInRequest{User: "ann"}); return err },
 		"delete":     func() error { return down.Delete(ctx, s.ID) },
 		"revoke":     func() error { _, err := down.Revoke(ctx, s.Ref, state.ReasonRevoked, "x"); return err },
 		"explain":    func() error { _, err := down.Explain(ctx, s.Ref); return err },
@@ -370,5 +370,26 @@ func TestLookupTellsOperatorsHowASessionEnded(t *testing.T) {
 	var nf *state.NotFoundError
 	if !errors.Is(err, session.ErrNotFound) || !errors.As(err, &nf) || nf.End == nil || nf.End.By != "root" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestResumeTakesTheUserFromTheSession(t *testing.T) {
+	b := newBench(t, session.Policy{Binding: session.Binding{UserAgent: true}})
+	s, err := b.Create(t.Context(), session.CreateRequest{User: "ann", Metadata: state.Metadata{UserAgent: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(b.Policy().TouchInterval)
+	for _, user := range []string{"", "ann", "eve"} {
+		got, err := b.Resume(t.Context(), s.ID, session.Caller{User: user, UserAgent: "one"})
+		if err != nil || got.User != "ann" || got.State != session.Active {
+			t.Errorf("as %q: %v", user, err)
+		}
+	}
+	if n := b.store.writes(state.TouchOp{}); n != 1 {
+		t.Errorf("three uses at one moment were noted %d times", n)
+	}
+	if _, err := b.Resume(t.Context(), s.ID, session.Caller{UserAgent: "two"}); err != session.ErrNotFound {
+		t.Errorf("by another agent: %v", err)
 	}
 }

@@ -183,6 +183,9 @@ func (c Collector) trusted(a netip.Addr) bool {
 // cutText makes s valid UTF-8 without control characters, at most limit bytes
 // long.
 func cutText(s string, limit int) string {
+	if len(s) <= limit && printable(s) {
+		return s
+	}
 	var b strings.Builder
 	for _, c := range s[:min(len(s), 4*limit)] {
 		if c == utf8.RuneError || unicode.IsControl(c) {
@@ -194,4 +197,15 @@ func cutText(s string, limit int) string {
 		b.WriteRune(c)
 	}
 	return b.String()
+}
+
+// printable reports whether s is what nearly all such texts are: printable
+// ASCII, of which nothing is to be cut.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

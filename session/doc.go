@@ -29,9 +29,13 @@
 //
 //   - An id opens a session only with its secret, of which the store has but the
 //     SHA-256; and only for the principal who created it, with [Manager.Authorize]
-//     and [Manager.Access].
+//     and [Manager.Access]; and, if asked for, only from the same network or user
+//     agent (see [Binding]).
 //   - Whoever presents an unknown ref, a wrong secret or somebody else's id gets
 //     the same error from the same look-ups: [ErrNotFound] itself.
+//   - A new secret is one update of one record: at any moment the old id works or
+//     the new one, and the old one never beyond its grace; see
+//     [Manager.Regenerate].
 //   - No update is lost, and none brings an ended session back.
 //   - A session in use never ends for idleness, and one out of use ends at most
 //     one [Policy.TouchInterval] after its idle timeout.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -23,11 +24,15 @@ const (
 	EventRegenerated
 	// EventEnded: a session ended, of the Reason given. Age is set.
 	EventEnded
-	// EventBindingMismatch: an id was presented by somebody else. User is
-	// whose session it is, By who presented it.
+	// EventBindingMismatch: an id was presented by somebody else, or from
+	// elsewhere: What says what did not fit. User is whose session it is, By
+	// who presented it.
 	EventBindingMismatch
 	// EventLimitRefused: a session was refused by a limit. There is no Ref.
 	EventLimitRefused
+	// EventSignedIn: a user was authenticated, and this is their session from
+	// now on. What happened to make it so is reported by itself, before.
+	EventSignedIn
 )
 
 // String returns the name of the type, as logs and audits have it.
@@ -49,6 +54,8 @@ func (t EventType) String() string {
 		return "binding_mismatch"
 	case EventLimitRefused:
 		return "limit_refused"
+	case EventSignedIn:
+		return "signed_in"
 	}
 	return "unknown"
 }
@@ -66,10 +73,13 @@ type Event struct {
 	Ref    state.Ref
 	Kind   string
 	User   string
-	Reason state.Reason  // of EventEnded
-	By     string        // who did it, for people
-	Age    time.Duration // of EventEnded: from creation to the end
-	Size   int           // of EventCreated and EventUpdated: bytes, as [state.Size] measures
+	Reason state.Reason // of EventEnded
+	By     string       // who did it, for people
+	What   string       // of EventBindingMismatch: MismatchPrincipal, for one
+	// Address is where the client was, if the event has one and it is known.
+	Address netip.Addr
+	Age     time.Duration // of EventEnded: from creation to the end
+	Size    int           // of EventCreated and EventUpdated: bytes, as [state.Size] measures
 }
 
 func (m *Manager) emit(ctx context.Context, e Event) {

@@ -11,7 +11,7 @@ import (
 
 func TestEventTypesHaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
-	for e := session.EventCreated; e <= session.EventLimitRefused; e++ {
+	for e := session.EventCreated; e <= session.EventSignedIn; e++ {
 		name := e.String()
 		if name == "unknown" || seen[name] || state.CheckName("event", name) != nil {
 			t.Errorf("%d is called %q", e, name)

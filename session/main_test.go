@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,12 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childRole); role != "" {
+		os.Exit(runChild(role))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A clock stands still until it is advanced.
 type clock struct {
@@ -137,9 +143,10 @@ func (b *bench) count() int {
 // faulty is a store that can be made to lose requests or answers.
 type faulty struct {
 	state.Store
-	mu     sync.Mutex // guards faults and applied
-	faults []fault
-	counts map[string]int
+	mu      sync.Mutex // guards all below
+	faults  []fault
+	counts  map[string]int
+	applies int // round trips
 }
 
 // A fault is what happens to one operation.
@@ -183,6 +190,9 @@ func (f *faulty) draw(op state.Op) (fault, bool) {
 }
 
 func (f *faulty) Apply(ctx context.Context, ops ...state.Op) []state.Result {
+	f.mu.Lock()
+	f.applies++
+	f.mu.Unlock()
 	results := make([]state.Result, len(ops))
 	for i, op := range ops {
 		next, bad := f.draw(op)

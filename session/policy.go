@@ -42,6 +42,9 @@ type Policy struct {
 	// RegenerateGrace is how long the old secret works beside the new one
 	// after a periodic regeneration; zero: 30 s.
 	RegenerateGrace time.Duration
+	// Binding is what requests must have in common with the one that began
+	// their session; zero: the principal alone.
+	Binding Binding
 	// SecretBytes is the length of secrets, from 16 to 64; zero: 32.
 	SecretBytes int
 }
@@ -56,6 +59,8 @@ func (p Policy) Defaults() Policy {
 	fill(&p.ActiveWindow, 5*time.Minute)
 	fill(&p.TouchInterval, max(state.Precision, min(time.Minute, p.IdleTimeout/10, p.ActiveWindow)))
 	fill(&p.RegenerateGrace, 30*time.Second)
+	fill(&p.Binding.IPv4Bits, 24)
+	fill(&p.Binding.IPv6Bits, 64)
 	fill(&p.SecretBytes, 32)
 	return p
 }
@@ -95,12 +100,14 @@ func (p Policy) Check() error {
 	switch {
 	case p.TouchInterval > max(state.Precision, p.IdleTimeout):
 		return fmt.Errorf("%w: touch interval %v is longer than the idle timeout %v", ErrPolicy, p.TouchInterval, p.IdleTimeout)
+	case p.RegenerateInterval > 0 && p.RegenerateInterval < p.RegenerateGrace:
+		return fmt.Errorf("%w: regeneration interval %v is shorter than its grace %v", ErrPolicy, p.RegenerateInterval, p.RegenerateGrace)
 	case p.MaxTotal < 0:
 		return fmt.Errorf("%w: the total limit is %d, use 0 for none", ErrPolicy, p.MaxTotal)
 	case p.SecretBytes < MinSecretBytes || p.SecretBytes > MaxSecretBytes:
 		return fmt.Errorf("%w: secrets of %d bytes, use %d to %d", ErrPolicy, p.SecretBytes, MinSecretBytes, MaxSecretBytes)
 	}
-	return nil
+	return p.Binding.check()
 }
 
 // limit is the policy as the store enforces it.

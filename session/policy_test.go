@@ -14,6 +14,7 @@ func TestPolicyDefaults(t *testing.T) {
 		IdleTimeout: 2 * time.Hour, AbsoluteLifetime: 24 * time.Hour, MaxLifetime: 24 * time.Hour,
 		MaxPerUser: 5, SweepInterval: 15 * time.Minute, TouchInterval: time.Minute,
 		ActiveWindow: 5 * time.Minute, RegenerateGrace: 30 * time.Second, SecretBytes: 32,
+		Binding: session.Binding{IPv4Bits: 24, IPv6Bits: 64},
 	}
 	if got != want {
 		t.Errorf("got %+v", got)
@@ -57,6 +58,12 @@ func TestPolicyCheck(t *testing.T) {
 		"touch over active":     {ActiveWindow: time.Second, TouchInterval: time.Minute},
 		"negative regeneration": {RegenerateInterval: -1},
 		"negative grace":        {RegenerateGrace: -1},
+		"grace over interval":   {RegenerateInterval: time.Second},
+		"lax about principals":  {Binding: session.Binding{Principal: session.Note}},
+		"unknown answer":        {Binding: session.Binding{Client: 3}},
+		"unknown address":       {Binding: session.Binding{Address: -1}},
+		"negative prefix":       {Binding: session.Binding{IPv4Bits: -1}},
+		"long prefix":           {Binding: session.Binding{IPv6Bits: 129}},
 	} {
 		if err := p.Check(); !errors.Is(err, session.ErrPolicy) {
 			t.Errorf("%s: got %v", name, err)

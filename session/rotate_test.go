@@ -36,8 +36,16 @@ func TestRegenerateWithGrace(t *testing.T) {
 	if err := b.Set(t.Context(), old, "k", 1); err != nil {
 		t.Errorf("update by the old id: %v", err)
 	}
-	if _, err := b.Regenerate(t.Context(), old, time.Hour); err != session.ErrSuperseded {
-		t.Errorf("regenerated the old id: %v", err)
+	if !got.Next.Equal(s.ID) {
+		t.Error("the old id does not lead to the new one")
+	}
+	// Regenerated once more it leads there too, and changes nothing.
+	again, err := b.another(session.Policy{}).Regenerate(t.Context(), old, time.Hour)
+	if err != nil || !again.ID.Equal(s.ID) || again.Superseded || again.Version != 3 {
+		t.Errorf("regenerated the old id: %+v, %v", again, err)
+	}
+	if n := len(b.journal.of(session.EventRegenerated)); n != 0 {
+		t.Errorf("%d regenerations reported", n)
 	}
 	b.clock.Advance(time.Millisecond)
 	if _, err := b.Get(t.Context(), old); err != session.ErrNotFound {
@@ -76,6 +84,7 @@ func TestRegenerateWithoutGrace(t *testing.T) {
 }
 
 func TestRacingRegenerationsMakeOneID(t *testing.T) {
+	const racing = 16
 	for _, grace := range []time.Duration{0, time.Minute} {
 		b := newBench(t, session.Policy{})
 		old := b.create("ann").ID
@@ -84,7 +93,7 @@ func TestRacingRegenerationsMakeOneID(t *testing.T) {
 			mu  sync.Mutex // guards won
 			won []session.ID
 		)
-		for range 16 {
+		for range racing {
 			wg.Go(func() {
 				s, err := b.Regenerate(t.Context(), old, grace)
 				if err == nil {
@@ -93,16 +102,126 @@ func TestRacingRegenerationsMakeOneID(t *testing.T) {
 					won = append(won, s.ID)
 					return
 				}
-				if grace > 0 && err != session.ErrSuperseded || grace == 0 && err != session.ErrNotFound {
+				if grace > 0 || err != session.ErrNotFound {
 					t.Errorf("grace %v: %v", grace, err)
 				}
 			})
 		}
 		wg.Wait()
-		if len(won) != 1 {
-			t.Fatalf("grace %v: %d ids", grace, len(won))
+		if grace == 0 && len(won) != 1 || grace > 0 && len(won) != racing {
+			t.Fatalf("grace %v: %d won", grace, len(won))
 		}
-		b.get(won[0])
+		for _, id := range won {
+			if !id.Equal(won[0]) {
+				t.Fatalf("grace %v: two ids", grace)
+			}
+		}
+		if s := b.get(won[0]); s.Version != 2 || s.Superseded {
+			t.Errorf("grace %v: %+v", grace, s)
+		}
+	}
+}
+
+func TestPrivilegesChangeTogetherWithTheID(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	old := b.create("ann").ID
+	s, err := b.Elevate(t.Context(), old, func(s *session.Session) error { return s.Set("role", "admin") })
+	if err != nil || s.Version != 2 {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	if _, err := b.Get(t.Context(), old); err != session.ErrNotFound {
+		t.Errorf("the old id: %v", err)
+	}
+	if got := b.get(s.ID); string(got.Data["role"]) != `"admin"` {
+		t.Errorf("data %s", got.Data)
+	}
+	// What fn refuses leaves id and data as they were.
+	refusal := errors.New("no")
+	if _, err := b.Elevate(t.Context(), s.ID, func(*session.Session) error { return refusal }); err != refusal {
+		t.Errorf("got %v", err)
+	}
+	if _, err := b.Elevate(t.Context(), s.ID, func(s *session.Session) error {
+		return s.Set(session.ReservedPrefix+"authenticated", 1)
+	}); err != session.ErrReservedKey {
+		t.Errorf("reserved key: %v", err)
+	}
+	b.get(s.ID)
+}
+
+// A request that still has the old id, within its grace, may change privileges:
+// both ids from before end.
+func TestPrivilegesChangeByASupersededID(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	old := b.create("ann").ID
+	current, err := b.Regenerate(t.Context(), old, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.Elevate(t.Context(), old, func(s *session.Session) error { return s.Set("role", "admin") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []session.ID{old, current.ID} {
+		if _, err := b.Get(t.Context(), id); err != session.ErrNotFound {
+			t.Errorf("an id from before: %v", err)
+		}
+	}
+	if got := b.get(s.ID); !got.Next.IsZero() || got.Superseded {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Whoever knows what the record holds, but no id, does not come to one.
+func TestTheSaltAloneLeadsNowhere(t *testing.T) {
+	b := newBench(t, session.Policy{})
+	first := b.create("ann")
+	next, err := b.Regenerate(t.Context(), first.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := b.Regenerate(t.Context(), b.create("ann").ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The salt of one session put into another does not lead anywhere.
+	if _, err := b.UpdateRef(t.Context(), first.Ref, func(s *session.Session) error {
+		s.Data = other.Data
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := b.get(first.ID)
+	if !s.Superseded || !s.Next.IsZero() {
+		t.Errorf("got %+v", s)
+	}
+	if _, err := b.Regenerate(t.Context(), first.ID, time.Minute); err != session.ErrSuperseded {
+		t.Errorf("got %v", err)
+	}
+	b.get(next.ID)
+}
+
+func TestAClientThatCannotBeToldKeepsItsID(t *testing.T) {
+	b := newBench(t, session.Policy{RegenerateInterval: time.Minute})
+	s, err := b.Create(t.Context(), session.CreateRequest{FixedID: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() (*session.Session, error){
+		"regenerate": func() (*session.Session, error) { return b.Regenerate(t.Context(), s.ID, time.Minute) },
+		"elevate": func() (*session.Session, error) {
+			return b.Elevate(t.Context(), s.ID, func(*session.Session) error { return nil })
+		},
+		"sign in": func() (*session.Session, error) {
+			return b.SignIn(t.Context(), s.ID, session.SignInRequest{User: "ann"})
+		},
+	} {
+		if _, err := call(); err != session.ErrFixedID {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b.clock.Advance(time.Hour)
+	if got := b.access(s.ID, ""); got.RegenerateDue || got.Version != 1 {
+		t.Errorf("got %+v", got)
 	}
 }
 

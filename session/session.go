@@ -89,8 +89,12 @@ type Session struct {
 	// Superseded says that ID has the previous secret: it has been
 	// regenerated, and works until its grace is over.
 	Superseded bool
+	// Next is what the client should have instead of a Superseded ID: hand it
+	// over with the answer. It is zero otherwise.
+	Next ID
 	// RegenerateDue says that the secret is older than the policy's
-	// RegenerateInterval. It is never set together with Superseded.
+	// RegenerateInterval. It is never set together with Superseded, nor for a
+	// session whose client cannot be told (see [CreateRequest.FixedID]).
 	RegenerateDue bool
 }
 
@@ -139,9 +143,6 @@ func (s *Session) Set(key string, value any) error {
 // Delete removes the key from Data.
 func (s *Session) Delete(key string) { delete(s.Data, key) }
 
-// rotatedKey holds when the secret was last regenerated.
-const rotatedKey = ReservedPrefix + "rotated"
-
 // session makes the snapshot of a record. It takes r.Data over.
 func (m *Manager) session(id ID, r *state.Record) *Session {
 	s := &Session{
@@ -151,7 +152,11 @@ func (m *Manager) session(id ID, r *state.Record) *Session {
 	m.stamp(s, r.Stamp)
 	if !id.IsZero() {
 		s.Superseded = !id.Matches(r.Secret.Hash)
-		s.RegenerateDue = !s.Superseded && m.regenerateDue(r)
+		if s.Superseded {
+			s.Next = m.successor(id, r)
+		} else {
+			s.RegenerateDue = m.regenerateDue(r)
+		}
 	}
 	return s
 }
@@ -181,15 +186,24 @@ func (m *Manager) stateOf(st *state.Stamp) State {
 func storeNow(st *state.Stamp) time.Time { return st.Expires().Add(-st.Remaining) }
 
 func (m *Manager) regenerateDue(r *state.Record) bool {
-	if m.policy.RegenerateInterval == 0 {
+	if m.policy.RegenerateInterval == 0 || hasFixedID(r) {
 		return false
 	}
 	since := r.Created
-	var rotated time.Time
-	if raw, ok := r.Data[rotatedKey]; ok && json.Unmarshal(raw, &rotated) == nil {
-		since = rotated
+	if v, ok := rotatedOf(r); ok {
+		since = v.At
 	}
 	return storeNow(&r.Stamp).Sub(since) >= m.policy.RegenerateInterval
+}
+
+// with returns a copy of the data with one more value.
+func with(data map[string]json.RawMessage, key string, value json.RawMessage) map[string]json.RawMessage {
+	c := maps.Clone(data)
+	if c == nil {
+		c = map[string]json.RawMessage{}
+	}
+	c[key] = value
+	return c
 }
 
 func reserved(key string) bool { return strings.HasPrefix(key, ReservedPrefix) }

@@ -3,6 +3,7 @@ package session_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestSignIn(t *testing.T) {
 	old := anonymous(b)
 	b.clock.Advance(time.Minute)
 	b.journal.take()
-	s, err := b.SignIn(t.Context(), old, "ann", state.Metadata{UserAgent: "agent"})
+	s, err := b.SignIn(t.Context(), old, session.SignInRequest{User: "ann", Metadata: state.Metadata{UserAgent: "agent"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	got := b.access(s.ID, "ann")
-	if len(got.Data) != 1 || string(got.Data["basket"]) != `["milk"]` {
+	if _, planted := got.Data[session.ReservedPrefix+"about"]; planted || string(got.Data["basket"]) != `["milk"]` {
 		t.Errorf("data %s", got.Data)
 	}
 	// A planted id is worth nothing.
@@ -62,7 +63,7 @@ func TestSignIn(t *testing.T) {
 func TestSignInAgainIsARegeneration(t *testing.T) {
 	b := newBench(t, session.Policy{MaxPerUser: 1})
 	first := b.create("ann")
-	s, err := b.SignIn(t.Context(), first.ID, "ann", state.Metadata{UserAgent: "new"})
+	s, err := b.SignIn(t.Context(), first.ID, session.SignInRequest{User: "ann", Metadata: state.Metadata{UserAgent: "new"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,13 +79,13 @@ func TestSignInToSomebodyElsesSession(t *testing.T) {
 	b := newBench(t, session.Policy{})
 	s := b.create("ann")
 	b.journal.take()
-	if _, err := b.SignIn(t.Context(), s.ID, "bob", state.Metadata{}); err != session.ErrNotFound {
+	if _, err := b.SignIn(t.Context(), s.ID, session.SignInRequest{User: "bob"}); err != session.ErrNotFound {
 		t.Errorf("got %v", err)
 	}
 	if n := len(b.journal.of(session.EventBindingMismatch)); n != 1 {
 		t.Errorf("%d mismatches", n)
 	}
-	if _, err := b.SignIn(t.Context(), s.ID, "", state.Metadata{}); !errors.Is(err, session.ErrInvalid) {
+	if _, err := b.SignIn(t.Context(), s.ID, session.SignInRequest{User: ""}); !errors.Is(err, session.ErrInvalid) {
 		t.Errorf("nobody: %v", err)
 	}
 	b.get(s.ID)
@@ -94,7 +95,7 @@ func TestRefusedSignInLeavesTheAnonymousSession(t *testing.T) {
 	b := newBench(t, session.Policy{MaxPerUser: 1, RefuseOverLimit: true})
 	b.create("ann")
 	old := anonymous(b)
-	if _, err := b.SignIn(t.Context(), old, "ann", state.Metadata{}); !errors.Is(err, session.ErrLimit) {
+	if _, err := b.SignIn(t.Context(), old, session.SignInRequest{User: "ann"}); !errors.Is(err, session.ErrLimit) {
 		t.Errorf("got %v", err)
 	}
 	if got := b.get(old); len(got.Data) != 2 || b.count() != 2 {
@@ -112,7 +113,7 @@ func TestRacingSignInsMakeOneSession(t *testing.T) {
 	)
 	for range 8 {
 		wg.Go(func() {
-			s, err := b.SignIn(t.Context(), old, "ann", state.Metadata{})
+			s, err := b.SignIn(t.Context(), old, session.SignInRequest{User: "ann"})
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -137,11 +138,11 @@ func TestSignInTakesOverWhatWasWrittenMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s, err := m.SignIn(t.Context(), old, "ann", state.Metadata{})
+	s, err := m.SignIn(t.Context(), old, session.SignInRequest{User: "ann"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := b.get(s.ID); string(got.Data["late"]) != "1" || len(got.Data) != 2 || len(s.Data) != 2 {
+	if got := b.get(s.ID); string(got.Data["late"]) != "1" || !maps.EqualFunc(got.Data, s.Data, func(a, b json.RawMessage) bool { return string(a) == string(b) }) || s.AuthTime().IsZero() {
 		t.Errorf("data %s", got.Data)
 	}
 }
@@ -154,7 +155,7 @@ func TestSignInOfASessionThatEndsMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := m.SignIn(t.Context(), old, "ann", state.Metadata{}); err != session.ErrNotFound {
+	if _, err := m.SignIn(t.Context(), old, session.SignInRequest{User: "ann"}); err != session.ErrNotFound {
 		t.Errorf("got %v", err)
 	}
 	if n := b.count(); n != 0 {

@@ -30,8 +30,8 @@ func (m *Manager) Update(ctx context.Context, id ID, fn func(*Session) error) (*
 
 // UpdateRef is [Manager.Update] by ref, without a secret, for adapters; fn may
 // change reserved keys.
-func (m *Manager) UpdateRef(ctx context.Context, ref state.Ref, fn func(*Session) error) (*Session, error) {
-	return m.update(ctx, ref, m.byRef(ref), content{fn: fn, reserved: true})
+func (m *Manager) UpdateRef(ctx context.Context, ref state.Ref, fn func(*Session) error, opts ...WriteOption) (*Session, error) {
+	return m.update(ctx, ref, m.byRef(ref), content{fn: fn, reserved: true, epoch: epochOf(opts)})
 }
 
 // Set stores one value of a session. See [Manager.Update].
@@ -59,6 +59,7 @@ type content struct {
 	id       ID
 	fn       func(*Session) error
 	reserved bool // fn may change reserved keys
+	epoch    uint64
 }
 
 func (m *Manager) update(ctx context.Context, ref state.Ref, read reader, c content) (*Session, error) {
@@ -84,7 +85,7 @@ func (m *Manager) contentOp(r *state.Record, c content) (*state.UpdateOp, error)
 	if !c.reserved && !sameData(onlyReserved(before.Data), onlyReserved(s.Data)) {
 		return nil, ErrReservedKey
 	}
-	op := &state.UpdateOp{}
+	op := &state.UpdateOp{Epoch: c.epoch}
 	if !sameData(before.Data, s.Data) {
 		op.Data = s.Data
 		if op.Data == nil {
@@ -187,6 +188,8 @@ func (m *Manager) updateOutcome(ctx context.Context, op state.UpdateOp, lost err
 			return state.Result{}, &state.ConflictError{Want: op.Version, Have: r.Version}
 		case r.Version > op.Version:
 			return state.Result{}, lost // ours may be one of those between
+		case op.Epoch != 0 && r.Epoch != op.Epoch:
+			return state.Result{}, &state.FencedError{Want: op.Epoch, Have: r.Epoch, Owner: r.Owner}
 		}
 		if res, err := state.Do(ctx, m.store, op); err == nil {
 			return res, nil

@@ -35,7 +35,7 @@ func TestOperationsNamesEveryFlagAndMetric(t *testing.T) {
 	if flags < 20 {
 		t.Fatalf("found %d flags", flags)
 	}
-	m, err := newMetrics()
+	m, err := newMetrics([]string{"l1"})
 	if err != nil {
 		t.Fatal(err)
 	}

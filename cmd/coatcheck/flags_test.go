@@ -74,6 +74,17 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --store=postgres:", "write postgres://USER"},
 		{"serve --store=postgres://localhost:x/y", "write postgres://USER"},
 		{"serve --store=postgres://localhost/x?pool_max_conns=x", "pool_max_conns"},
+		{"serve --cache=64MiB", "write l1=64MiB"},
+		{"serve --cache=l1=lots", "is no size: write one such as 64MiB"},
+		{"serve --cache=l1=64MiB,l2=redis://localhost?colour=red", "is not known"},
+		{"serve --cache=l1=64MiB,l2=postgres://localhost/x", "in the process or in Redis"},
+		{"serve --cache=l1=64MiB --cache-staleness=0", "write one such as 24h"},
+		{"serve --replication=some", "write none, leader, quorum or all"},
+		{"serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --store=memory: --replication=quorum", "memory: keeps no copies"},
+		{"serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --replication=all", "keeps no copies"},
+		{"serve --batch=yes", "write size=512, interval=5ms or touches=1s"},
+		{"serve --batch=size=0", "write one such as size=512"},
+		{"serve --batch=size=8,interval=soon", "write one such as 24h"},
 		{"serve --encryption-key=absent", "there is no such file"},
 		{"serve --encryption-key=.", "this is no file"},
 		{"serve --key-ring=absent", "--key-ring: read key file absent"},
@@ -108,6 +119,13 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --log-level=loud", "--log-level"},
 		{"sessions", `expected one of "list"`},
 		{"sessions list --store=memory:", "write --store sqlite:PATH"},
+		{"sessions list --store=memory:", "write --admin URL"},
+		{"sessions list --admin=127.0.0.1:8081", "write one such as http://127.0.0.1:8081"},
+		{"sessions list --admin=http://localhost:1 --admin-token-file=absent", "--admin-token-file"},
+		{"sessions list --admin=http://localhost:1 --kind=Big", "--kind"},
+		{"sessions watch --kind=Big", "--kind"},
+		{"sessions revoke --all --kind=Big", "--kind"},
+		{"doctor --admin=nonsense", "write one such as http://127.0.0.1:8081"},
 		{"sessions list --state=asleep", "--state"},
 		{"sessions list --address=nowhere", "write an address"},
 		{"sessions list --created-after=yesterday", "write 2026-11-23T15:04:05Z"},
@@ -119,6 +137,12 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"sessions revoke --all --user=ann", "write one of REF, --user USER and --all"},
 		{"sessions revoke --user=ann --before=1h", "write --all --before TIME"},
 		{"sessions revoke --user=", "--user: write a user"},
+		{"keys rotate", "--key-ring: write the file of the ring"},
+		{"keys rotate --key-ring=absent", "--key-ring: read key file absent"},
+		{"keys rotate --settle=0", "write one such as 24h"},
+		{"keys rotate --pause=-1s", "write one such as 500ms"},
+		{"keys revoke x", "--key-ring: write the file of the ring"},
+		{"keys revoke", "<key>"},
 		{"doctor --store=memory:", "write --store sqlite:PATH"},
 		{"doctor --store=nats:", "is not available in this build"},
 	} {
@@ -141,6 +165,10 @@ func TestMistakesDoNotRepeatSecrets(t *testing.T) {
 		{"serve", "--store=postgres://ann:" + password + "@localhost/x?pool_max_conns=x"},
 		{"serve", "--store=postgres://ann:" + password + "@127.0.0.1:1/x"},
 		{"serve", "--store=postgres://127.0.0.1:1/x?user=ann&password=" + password},
+		{"serve", "--cache=l1=1MiB,l2=redis://:" + password + "@localhost?colour=red"},
+		{"serve", "--cache=l1=1MiB,l2=redis://:" + password + "@local host"},
+		{"sessions", "list", "--admin=http://ann:" + password + "@localhost"},
+		{"doctor", "--admin=http://localhost?token=" + password},
 		{"serve", "--encryption-key=" + password},
 		{"sessions", "show", "not-a-ref." + password},
 	} {
@@ -173,6 +201,10 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 		{"SESSION_ENCRYPTION_KEY", "", "32 random bytes in base64"},
 		{"COATCHECK_ENCRYPTION_KEY", "absent", "--encryption-key: there is no such file"},
 		{"COATCHECK_KEY_RING", "absent", "--key-ring: read key file absent"},
+		{"COATCHECK_CACHE", "l1=lots", "--cache: l1:"},
+		{"COATCHECK_REPLICATION", "some", "write none, leader, quorum or all"},
+		{"COATCHECK_BATCH", "yes", "--batch:"},
+		{"COATCHECK_CACHE_STALENESS", "soon", "write one such as 24h"},
 		{"COATCHECK_LISTEN", "0.0.0.0:0", "write --auth tokens:FILE"},
 		{"COATCHECK_ADMIN_LISTEN", "0.0.0.0:0", "write --admin-token-file FILE"},
 		{"COATCHECK_IDLE_TIMEOUT", "soon", "write one such as 24h"},
@@ -208,6 +240,11 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 		t.Setenv("SESSION_STORE", "redis")
 		expectMistake(t, "write --store sqlite:PATH", "doctor")
 	})
+	t.Run("a server to ask", func(t *testing.T) {
+		t.Setenv("COATCHECK_ADMIN", "nonsense")
+		expectMistake(t, "--admin: this is no URL", "doctor", "--store=memory:")
+		expectMistake(t, "--admin: this is no URL", "sessions", "list")
+	})
 	t.Run("nothing is revoked because of a variable", func(t *testing.T) {
 		t.Setenv("COATCHECK_ALL", "true")
 		t.Setenv("COATCHECK_USER", "ann")
@@ -241,6 +278,7 @@ func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
 		"store is no database":  {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file}, file},
 		"no redis":              {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=redis://ann:x@" + nobody(t)}, "redis://127.0.0.1:"},
 		"no postgres":           {[]string{"doctor", "--store=postgres://ann:x@" + nobody(t) + "/x"}, "see above"},
+		"no server to ask":      {[]string{"sessions", "list", "--admin=http://" + nobody(t)}, "ask the server at http://127.0.0.1:"},
 		"no store to look into": {[]string{"sessions", "list", "--store=sqlite:absent.db"}, "absent.db"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 const guideKey = "SESSION_ENCRYPTION_KEY"
 
 // reloadEvery is how often a server reads its key ring again.
-const reloadEvery = 5 * time.Second
+const reloadEvery = 2 * time.Second
 
 // ring returns the keys that the flags name, else those of the environment; nil
 // if there are none. No error repeats a key.

@@ -12,6 +12,8 @@ import (
 type keysCmd struct {
 	Generate keysGenerateCmd `cmd:"" help:"Make a key ring with one key: a new one, or that of --encryption-key or SESSION_ENCRYPTION_KEY."`
 	List     keysListCmd     `cmd:"" help:"List the keys of a key ring and their states."`
+	Rotate   keysRotateCmd   `cmd:"" help:"Make a new active key, and seal the records of a store with it, while servers run."`
+	Revoke   keysRevokeCmd   `cmd:"" help:"Erase a key that no record uses any more."`
 }
 
 type keysGenerateCmd struct {

@@ -3,7 +3,8 @@
 //
 //	coatcheck serve                      a sample MCP server at /mcp
 //	coatcheck sessions list|show|explain|watch|revoke
-//	coatcheck keys generate|list         the keys that records are encrypted with
+//	coatcheck keys generate|list|rotate|revoke
+//	                                     the keys that records are encrypted with
 //	coatcheck doctor                     what is wrong with a store
 //
 // It is flags and wiring; what it does is in the packages of the library. It
@@ -40,7 +41,7 @@ type app struct {
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the sample MCP server at /mcp, its sessions kept in a store."`
 	Sessions sessionsCmd `cmd:"" help:"Look at the sessions in a store, and end them."`
-	Keys     keysCmd     `cmd:"" help:"Make a key ring, and look at it."`
+	Keys     keysCmd     `cmd:"" help:"Make a key ring, look at it, and rotate its keys."`
 	Doctor   doctorCmd   `cmd:"" help:"Examine a store and say what is wrong with it."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

@@ -10,31 +10,59 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/telemetry"
 )
 
-// metrics are the process's, in a registry of its own.
+// metrics are the process's, in a registry of its own: those of sessions, and
+// what happens between the server and its store.
 type metrics struct {
 	*telemetry.Metrics
 	registry *prometheus.Registry
+
+	cacheErrors *prometheus.CounterVec // by tier
+	touchesLost prometheus.Counter
+	groups      prometheus.Counter
+	grouped     prometheus.Counter
 }
 
-// cacheTier names the cache within the store.
-const cacheTier = "l1"
-
-func newMetrics() (*metrics, error) {
+// newMetrics returns metrics of a store with the tiers given.
+func newMetrics(tiers []string) (*metrics, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	m, err := telemetry.NewMetrics(registry)
+	sessions, err := telemetry.NewMetrics(registry)
 	if err != nil {
 		return nil, err
 	}
-	m.Expect(sessionKind, cacheTier)
-	return &metrics{Metrics: m, registry: registry}, nil
+	sessions.Expect(sessionKind, tiers...)
+	m := &metrics{
+		Metrics: sessions, registry: registry,
+		cacheErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "session_cache_errors_total", Help: "Calls of a cache that failed; it was passed by.",
+		}, []string{"tier"}),
+		touchesLost: counter("session_touches_lost_total", "Touches that were answered before they were stored, and could not be stored."),
+		groups:      counter("session_batches_total", "Groups of writes that were stored together."),
+		grouped:     counter("session_batched_operations_total", "Writes in those groups."),
+	}
+	for _, c := range []prometheus.Collector{m.cacheErrors, m.touchesLost, m.groups, m.grouped} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	for _, tier := range tiers {
+		m.cacheErrors.WithLabelValues(tier)
+	}
+	return m, nil
 }
 
-// lookup counts a read of the store's cache.
-func (m *metrics) lookup(hit bool) { m.Lookup(cacheTier, hit) }
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+// group counts a group of writes.
+func (m *metrics) group(_, operations int) {
+	m.groups.Inc()
+	m.grouped.Add(float64(operations))
+}
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})

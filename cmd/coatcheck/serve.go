@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -18,14 +17,16 @@ import (
 
 type serveCmd struct {
 	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
-	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
+	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz, /metrics and /api are served."`
 
-	storeFlags `embed:""`
+	storeFlags   `embed:""`
+	stackFlags   `embed:""`
+	tokenFlags   `embed:""`
+	clusterFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
-	Auth           authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
-	AdminTokenFile string   `placeholder:"FILE" help:"Holds the bearer token for /metrics; needed if --admin-listen is not loopback."`
+	Auth authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
 
 	SessionDuration    span   `default:"24h" help:"A session ends so long after it began."`
 	IdleTimeout        span   `default:"2h" help:"A session ends when it was not used for so long."`
@@ -49,10 +50,12 @@ type serveCmd struct {
 // they name were read.
 type settings struct {
 	place      place
+	stack      stack
 	policy     session.Policy
 	proxies    []netip.Prefix
 	tokens     *auth.Tokens // nil: nobody is verified
 	tls        *tls.Config  // nil: plain HTTP
+	peers      peerTLS
 	adminToken string
 	warnings   []string
 }
@@ -78,13 +81,22 @@ func (c *serveCmd) Run(a *app) error {
 }
 
 // greet says where to connect.
-func (s *server) greet(w interface{ Write([]byte) (int, error) }) {
-	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\nReplica       %s\n",
-		s.url(), s.adminURL(), s.place, s.replica)
+func (s *server) greet(w io.Writer) {
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics /api/sessions\nStore         %s\n", s.url(), s.adminURL(), s.place)
+	if s.stack.caches.Len() > 0 {
+		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
+	}
+	if level := s.store.Guarantees().Replication; level != "" {
+		fmt.Fprintf(w, "Replication   %s\n", level)
+	}
+	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
 
 // check refuses combinations of flags that make no sense or are not safe.
 func (c *serveCmd) check() error {
+	if err := c.clusterFlags.check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Auth.tokens == "" && !c.Listen.loopback():
 		return usagef("--auth none serves everybody who can connect, so it is for loopback only: write --auth tokens:FILE, or --listen 127.0.0.1:8080")
@@ -125,6 +137,9 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 	if set.place, err = c.place(ctx); err != nil {
 		return set, err
 	}
+	if set.stack, err = c.stack(); err != nil {
+		return set, err
+	}
 	if err := set.policy.Check(); err != nil {
 		return set, usageError{err}
 	}
@@ -140,6 +155,12 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 			return set, usagef("--tls-cert and --tls-key: %w", err)
 		}
 		set.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	if set.peers, err = c.peers(); err != nil {
+		return set, err
+	}
+	if err := set.peers.mutual(set.tls); err != nil {
+		return set, err
 	}
 	if set.adminToken, err = readAdminToken(c.AdminTokenFile); err != nil {
 		return set, usagef("--admin-token-file: %w", err)
@@ -179,22 +200,4 @@ func (c *serveCmd) policy() session.Policy {
 		SweepInterval:    time.Duration(c.CleanupInterval),
 		SecretBytes:      c.IDBytes,
 	}
-}
-
-// minAdminToken is the length under which a token can be guessed.
-const minAdminToken = 16
-
-func readAdminToken(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(text))
-	if len(token) < minAdminToken || strings.ContainsAny(token, " \t\r\n") {
-		return "", errors.New("the file must hold one token of at least 16 characters")
-	}
-	return token, nil
 }

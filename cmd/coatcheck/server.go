@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -17,6 +18,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/internal/sample"
 	"github.com/coatcheck-mcp/coatcheck/internal/sample/everything"
 	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
@@ -40,8 +42,10 @@ type server struct {
 	replica string
 
 	place   place
+	stack   stack
 	metrics *metrics
 	store   open.Store
+	node    *cluster.Node // nil: the only replica
 	manager *session.Manager
 	sample  hosted
 	handler *gosdk.Handler
@@ -54,7 +58,7 @@ type server struct {
 // start opens everything but serves nothing yet. If it fails, nothing is left
 // open.
 func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_ *server, err error) {
-	s := &server{cmd: c, log: log, place: set.place}
+	s := &server{cmd: c, log: log, place: set.place, stack: set.stack}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -71,10 +75,15 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.replica, err = newReplicaName(); err != nil {
 		return nil, err
 	}
-	if s.metrics, err = newMetrics(); err != nil {
+	if s.metrics, err = newMetrics(set.stack.caches.Tiers()); err != nil {
 		return nil, err
 	}
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
+		return nil, err
+	}
+	g := s.store.Guarantees()
+	log.Info("the store is open", "store", s.place.String(), "durability", g.Durability.String(), "replication", cmp.Or(string(g.Replication), "none, it keeps no copies"), "staleness", g.Staleness)
+	if err := s.join(ctx, set.peers); err != nil {
 		return nil, err
 	}
 	if err := s.build(set); err != nil {
@@ -84,13 +93,12 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 }
 
 func (s *server) storeOptions() open.Options {
-	return open.Options{
-		Logger:   s.log,
-		OnLookup: s.metrics.lookup,
-		Encryption: encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
-			s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
-		}},
-	}
+	opts := s.stack.options(s.metrics, s.log)
+	opts.Logger = s.log
+	opts.Encryption = encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
+		s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
+	}}
+	return opts
 }
 
 // build connects the parts.
@@ -110,6 +118,7 @@ func (s *server) build(set settings) (err error) {
 	}
 	s.handler, err = gosdk.NewHandler(func(*http.Request) *mcp.Server { return s.sample.server }, s.manager, &gosdk.Options{
 		Events:         s.store,
+		Cluster:        s.node,
 		AllowedHosts:   s.cmd.AllowedHost,
 		AllowedOrigins: s.cmd.AllowedOrigin,
 		Collector:      session.Collector{TrustedProxies: set.proxies},
@@ -118,7 +127,15 @@ func (s *server) build(set settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = admin.New(admin.Options{Ready: s.ready, Metrics: s.metrics.handler(), Token: set.adminToken})
+	s.admin = admin.New(admin.Options{
+		Ready:    s.ready,
+		Metrics:  s.metrics.handler(),
+		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.metrics.Observe),
+		Doctor: func(ctx context.Context, report func(admin.Finding) error) error {
+			return newDoctor(s.store, s.place).examine(ctx, report)
+		},
+		Token: set.adminToken,
+	})
 
 	var endpoint http.Handler = s.handler
 	if set.tokens != nil {
@@ -126,6 +143,9 @@ func (s *server) build(set settings) (err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
+	if s.node != nil {
+		mux.Handle(cluster.PeerPath, withBodyTimeout(s.node.Peers(), bodyTimeout))
+	}
 	s.mcpHTTP = s.httpServer(mux)
 	s.adminHTTP = s.httpServer(s.admin)
 	return nil
@@ -144,7 +164,7 @@ func (s *server) host() (hosted, error) {
 	}
 	shop, err := sample.New(sample.Options{
 		Sessions: s.manager,
-		Replica:  s.replica,
+		Replica:  s.name,
 		Version:  version(),
 		Observe:  s.metrics.Observe,
 		Logger:   s.log,
@@ -172,7 +192,7 @@ func (s *server) ready(ctx context.Context) error {
 		s.log.WarnContext(ctx, "the store does not answer", "error", err)
 		return errors.New("the store does not answer")
 	}
-	return nil
+	return s.counted()
 }
 
 // run serves until ctx is done and then drains. It closes everything.
@@ -220,6 +240,11 @@ func (s *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cmd.DrainTimeout))
 	defer cancel()
 	s.admin.Drain()
+	if s.node != nil {
+		if err := s.node.Drain(ctx); err != nil {
+			s.log.Warn("the other replicas do not know of the drain", "error", err)
+		}
+	}
 	_ = s.handler.Quiesce(ctx) // what it says, Drain says again
 	refusing := make(chan struct{})
 	s.mcpHTTP.RegisterOnShutdown(func() { close(refusing) })
@@ -229,6 +254,7 @@ func (s *server) drain() {
 	if err := s.handler.Drain(ctx); err != nil {
 		s.log.Warn("calls were cut off", "error", err)
 	}
+	s.leave()
 	if err := errors.Join(down.Wait(), shutdown(ctx, s.adminHTTP)); err != nil {
 		s.log.Warn("connections were cut off", "error", err)
 	}
@@ -243,11 +269,19 @@ func shutdown(ctx context.Context, srv *http.Server) error {
 	return err
 }
 
+// leave frees what this replica owns for the others.
+func (s *server) leave() {
+	if s.node != nil {
+		s.closing("cluster", s.node.Close)
+	}
+}
+
 // close closes what is open, the last opened first.
 func (s *server) close() {
 	if s.handler != nil {
 		s.closing("handler", s.handler.Close)
 	}
+	s.leave()
 	if s.store != nil {
 		s.closing("store", s.store.Close)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // The types below are flags that say what to write when they are wrong.
@@ -19,6 +21,30 @@ func (s *span) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no positive duration: write one such as 24h, 15m or 500ms", text)
 	}
 	*s = span(d)
+	return nil
+}
+
+// wait is a duration that may be zero.
+type wait time.Duration
+
+func (w *wait) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no duration: write one such as 500ms, or 0s for none", text)
+	}
+	*w = wait(d)
+	return nil
+}
+
+// level is a level of replication.
+type level state.Replication
+
+func (l *level) UnmarshalText(text []byte) error {
+	r, err := state.ParseReplication(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no level: write none, leader, quorum or all", text)
+	}
+	*l = level(r)
 	return nil
 }
 

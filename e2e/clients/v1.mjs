@@ -24,8 +24,9 @@ drive({
     },
     session: () => ({ session: transport.sessionId, version: transport.protocolVersion }),
     tools: async () => (await client.listTools()).tools.map((t) => t.name),
-    call: async ({ name, arguments: args }) =>
+    call: async ({ name, arguments: args, timeout }) =>
         pick(await client.callTool({ name, arguments: args }, undefined, {
+            timeout,
             onprogress: (progress) => emit({ event: 'progress', ...progress }),
         })),
     templates: async () => (await client.listResourceTemplates()).resourceTemplates.map((t) => t.uriTemplate),

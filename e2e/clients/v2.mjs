@@ -21,8 +21,9 @@ drive({
     },
     session: () => ({ session: transport.sessionId, version: client.getNegotiatedProtocolVersion() }),
     tools: async () => (await client.listTools()).tools.map((t) => t.name),
-    call: async ({ name, arguments: args }) =>
+    call: async ({ name, arguments: args, timeout }) =>
         pick(await client.callTool({ name, arguments: args }, {
+            timeout,
             onprogress: (progress) => emit({ event: 'progress', ...progress }),
         })),
     templates: async () => (await client.listResourceTemplates()).resourceTemplates.map((t) => t.uriTemplate),

@@ -149,7 +149,7 @@ type identity struct {
 }
 
 func (s *Sample) whoami(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, identity, error) {
-	me := identity{Replica: s.replica, User: user(req), Era: eraModern}
+	me := identity{Replica: s.replica(), User: user(req), Era: eraModern}
 	own, ok := gosdk.FromContext(ctx)
 	if !ok {
 		return nil, me, nil

@@ -17,8 +17,8 @@ type Options struct {
 	// Sessions are the MCP sessions of the server. The records of the sample
 	// are kept in the same store and namespace. Required.
 	Sessions *session.Manager
-	// Replica is the name that whoami tells. Required.
-	Replica string
+	// Replica returns the name that whoami tells. Required.
+	Replica func() string
 	// Version is the server's version, told to clients. Empty: "dev".
 	Version string
 	// Observe is told what happens to baskets; nil: nobody.
@@ -32,7 +32,7 @@ type Options struct {
 // Sample is the server with its records. Create it with [New]; its methods may
 // be called concurrently.
 type Sample struct {
-	replica string
+	replica func() string
 	server  *mcp.Server
 	baskets *session.Manager
 	notes   *notes
@@ -40,7 +40,7 @@ type Sample struct {
 
 // New returns a Sample. What is wrong with the options is an error.
 func New(opts Options) (*Sample, error) {
-	if opts.Sessions == nil || opts.Replica == "" {
+	if opts.Sessions == nil || opts.Replica == nil {
 		return nil, errors.New("new sample: sessions and replica are required")
 	}
 	if opts.Logger == nil {

@@ -64,7 +64,7 @@ func open(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shop, err := sample.New(sample.Options{Sessions: m, Replica: "r1"})
+	shop, err := sample.New(sample.Options{Sessions: m, Replica: func() string { return "r1" }})
 	if err != nil {
 		t.Fatal(err)
 	}

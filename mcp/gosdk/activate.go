@@ -14,7 +14,6 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
-	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // restoreTimeout bounds how long the first request waits for subscriptions to
@@ -22,7 +21,8 @@ import (
 const restoreTimeout = 5 * time.Second
 
 // acquire returns the live session of s, made live if it is not, for a request
-// that must leave it. Of racing requests one activates and the others wait.
+// that must leave it. Of racing requests one activates and the others wait. If
+// it turns out to be live elsewhere, the error is errElsewhere.
 func (h *Handler) acquire(r *http.Request, s *session.Session) (*live, error) {
 	for {
 		l, added, err := h.live.find(s.Ref, func() *live { return newLive(h, s.Ref, s.User) })
@@ -30,7 +30,7 @@ func (h *Handler) acquire(r *http.Request, s *session.Session) (*live, error) {
 			return nil, err
 		}
 		if added {
-			h.activate(l, r, creation{})
+			h.activate(l, r, creation{snapshot: s})
 		}
 		if err := wait(r.Context(), l.ready); err != nil {
 			return nil, err
@@ -38,11 +38,17 @@ func (h *Handler) acquire(r *http.Request, s *session.Session) (*live, error) {
 		if l.err != nil {
 			return nil, l.err
 		}
+		if l.epoch < s.Epoch || l.stranded() {
+			h.lose(l) // the record has moved on since, or may have
+		}
 		if l.enter(r.Method) {
 			return l, nil
 		}
 		if err := wait(r.Context(), l.gone); err != nil {
 			return nil, err
+		}
+		if h.opts.Cluster != nil {
+			return nil, errElsewhere // perhaps: it has to be read again
 		}
 	}
 }
@@ -56,20 +62,21 @@ func wait(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// A creation is a session that is live for the first time, and its server.
+// A creation is what a session is made live from.
 type creation struct {
-	session *session.Session
-	server  *mcp.Server
+	snapshot *session.Session // as it was read for the request; nil if it is new
+	session  *session.Session // as it is
+	server   *mcp.Server
 }
 
 // activate connects a session that has just been registered.
 func (h *Handler) activate(l *live, r *http.Request, c creation) {
 	// Others may wait for this activation, so it does not end with r.
 	ctx := context.WithoutCancel(r.Context())
-	reactivated := c.session == nil
+	reactivated := c.snapshot != nil
 	var err error
 	if reactivated {
-		c, err = h.recall(ctx, l, r)
+		c, err = h.recall(ctx, c.snapshot, r)
 	}
 	if err == nil {
 		err = h.connect(ctx, l, r, c, reactivated)
@@ -84,15 +91,22 @@ func (h *Handler) activate(l *live, r *http.Request, c creation) {
 
 // recall reads the record of a session, and finds a server for it. What was
 // read before the session was registered may have been overtaken by an end of
-// which nobody told it; from now on the watch does.
-func (h *Handler) recall(ctx context.Context, l *live, r *http.Request) (creation, error) {
+// which nobody told it; from now on the watch does. And a former owner may have
+// written until the session became this replica's.
+func (h *Handler) recall(ctx context.Context, snapshot *session.Session, r *http.Request) (creation, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	s, err := h.manager.Lookup(ctx, l.ref)
+	if err := h.own(ctx, snapshot); err != nil {
+		return creation{}, err
+	}
+	s, err := h.manager.Lookup(ctx, snapshot.Ref)
 	if err != nil {
 		return creation{}, err
 	}
-	server := h.getServer(r)
+	if !h.owns(s) {
+		return creation{}, errElsewhere
+	}
+	server := h.serverFor(r)
 	if server == nil {
 		return creation{}, streamable.BadRequest("no server available")
 	}
@@ -110,8 +124,9 @@ func (h *Handler) connect(ctx context.Context, l *live, r *http.Request, c creat
 	l.saved, l.used, l.touched, l.deadline = v, now, now, absolute(s, now)
 	l.mu.Unlock()
 	l.versions = h.versionsOf(c.server)
-	l.reactivated = reactivated
-	l.events = newEvents(h.opts.Events, state.Key{Namespace: h.manager.Namespace(), Ref: l.ref}, s.Epoch, &h.opts, h.spawn)
+	l.reactivated, l.epoch = reactivated, s.Epoch
+	l.events = newEvents(h.opts.Events, h.key(l.ref), s.Epoch, &h.opts, h.spawn)
+	l.events.fenced = func() { h.lose(l) }
 	l.tr = &mcp.StreamableServerTransport{SessionID: l.ref.String(), EventStore: l.events}
 
 	t := &transport{StreamableServerTransport: l.tr, live: l}
@@ -124,9 +139,7 @@ func (h *Handler) connect(ctx context.Context, l *live, r *http.Request, c creat
 			return err
 		}
 	}
-	ctx = context.WithValue(ctx, sessionKey{}, &Session{
-		manager: h.manager, ref: l.ref, user: l.user, reactivated: reactivated,
-	})
+	ctx = context.WithValue(ctx, sessionKey{}, &Session{live: l})
 	if l.ss, err = c.server.Connect(ctx, t, &opts); err != nil {
 		return fmt.Errorf("connect session %s: %w", l.ref, err)
 	}

@@ -2,6 +2,7 @@ package gosdk
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 
@@ -14,12 +15,11 @@ import (
 // stored when the method returns, and there again after a restart.
 //
 // It is safe for concurrent use, and every method reads or writes the store.
-// Once the session has ended, they are session.ErrNotFound.
+// Once the session has ended, they are session.ErrNotFound. Where another
+// replica has taken it over (see Options.Cluster), writes are
+// session.ErrFenced, and the call is cancelled.
 type Session struct {
-	manager     *session.Manager
-	ref         state.Ref
-	user        string
-	reactivated bool
+	live *live
 }
 
 type sessionKey struct{}
@@ -34,19 +34,19 @@ func FromContext(ctx context.Context) (*Session, bool) {
 
 // Ref names the session in logs and on the command line. The SDK's
 // ServerSession.ID is its text.
-func (s *Session) Ref() state.Ref { return s.ref }
+func (s *Session) Ref() state.Ref { return s.live.ref }
 
 // User returns the principal to whom the session is bound; "" for none.
-func (s *Session) User() string { return s.user }
+func (s *Session) User() string { return s.live.user }
 
 // Reactivated reports whether the session was in the store only and has been
 // made live again: after a restart, or after it was idle. What the process
 // itself kept for the session, such as variables of the tool, is not there then.
-func (s *Session) Reactivated() bool { return s.reactivated }
+func (s *Session) Reactivated() bool { return s.live.reactivated }
 
 // Load returns a snapshot of the session.
 func (s *Session) Load(ctx context.Context) (*session.Session, error) {
-	return s.manager.Lookup(ctx, s.ref)
+	return s.manager().Lookup(ctx, s.live.ref)
 }
 
 // Get decodes the value of the key into what into points to, and reports
@@ -76,7 +76,7 @@ func (s *Session) Delete(ctx context.Context, key string) error {
 // concurrent change is lost; see session.Manager.Update. Keys that begin with
 // session.ReservedPrefix are session.ErrReservedKey.
 func (s *Session) Update(ctx context.Context, fn func(*session.Session) error) error {
-	_, err := s.manager.UpdateRef(ctx, s.ref, func(snapshot *session.Session) error {
+	_, err := s.manager().UpdateRef(ctx, s.live.ref, func(snapshot *session.Session) error {
 		before := reservedData(snapshot)
 		if err := fn(snapshot); err != nil {
 			return err
@@ -85,7 +85,10 @@ func (s *Session) Update(ctx context.Context, fn func(*session.Session) error) e
 			return session.ErrReservedKey
 		}
 		return nil
-	})
+	}, session.AtEpoch(s.live.epoch))
+	if errors.Is(err, session.ErrFenced) {
+		s.live.h.lose(s.live)
+	}
 	return err
 }
 
@@ -93,9 +96,11 @@ func (s *Session) Update(ctx context.Context, fn func(*session.Session) error) e
 // client has to initialize anew. by says who did it, for people. (Closing the
 // SDK's ServerSession does not end it: servers do that to shut down.)
 func (s *Session) End(ctx context.Context, reason state.Reason, by string) error {
-	_, err := s.manager.Revoke(ctx, s.ref, reason, by)
+	_, err := s.manager().Revoke(ctx, s.live.ref, reason, by)
 	return err
 }
+
+func (s *Session) manager() *session.Manager { return s.live.h.manager }
 
 func reservedData(s *session.Session) map[string]string {
 	kept := map[string]string{}

@@ -91,6 +91,9 @@ func (h *Handler) awaitCalls(ctx context.Context) (cut bool) {
 }
 
 func (h *Handler) callsRunning() bool {
+	if h.passing.Load() > 0 {
+		return true
+	}
 	for _, l := range h.live.all() {
 		if l.busy() {
 			return true
@@ -99,14 +102,29 @@ func (h *Handler) callsRunning() bool {
 	return false
 }
 
-// admittedWhileDraining reports whether a POST is one that running calls may
-// wait for: an answer or a notification of a session that has some.
+// admittedWhileDraining reports whether a POST is served all the same: one that
+// running calls may wait for, an answer or a notification of a session that has
+// some.
 func (h *Handler) admittedWhileDraining(s *session.Session, m *streamable.Message) bool {
+	if h.keptWhileDraining(s) {
+		return true
+	}
 	if m.Batch || m.Call() {
 		return false
 	}
 	l := h.live.get(s.Ref)
 	return l != nil && l.running()
+}
+
+// keptWhileDraining reports whether every request of the session is served
+// until its calls have ended: in a cluster, since no other replica can serve
+// them meanwhile. What is quiet goes to one of those.
+func (h *Handler) keptWhileDraining(s *session.Session) bool {
+	if h.opts.Cluster == nil {
+		return false
+	}
+	l := h.live.get(s.Ref)
+	return l != nil && l.engaged()
 }
 
 // closeTimeout is how long Close waits for calls that were cancelled.
@@ -121,6 +139,7 @@ func (h *Handler) Close() error {
 	cancel()
 	err := h.Drain(ctx)
 	h.stop()
+	h.servers.close()
 	if !h.tasks.wait(closeTimeout) {
 		return errors.Join(err, fmt.Errorf("close: %w", ErrCut))
 	}

@@ -2,10 +2,16 @@ package gosdk
 
 // end closes a session whose record is gone: its streams end and its calls are
 // cancelled at once, and what comes for it is 404.
-func (h *Handler) end(l *live) {
+func (h *Handler) end(l *live) { h.drop(l, true) }
+
+// lose closes a session here that is live elsewhere now, or may be. Its record
+// stays, and nothing more is written by this activation.
+func (h *Handler) lose(l *live) { h.drop(l, false) }
+
+func (h *Handler) drop(l *live, ended bool) {
 	l.mu.Lock()
 	already := l.closing
-	l.closing, l.ended = true, true
+	l.closing, l.ended = true, l.ended || ended
 	l.mu.Unlock()
 	if already {
 		return // whoever closes it releases it

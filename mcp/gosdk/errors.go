@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -53,9 +54,24 @@ func refusalFor(err error) *streamable.Refusal {
 	return unavailable()
 }
 
+// refuse answers a request that is not served.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var misdirected *cluster.RefusedError
+	if errors.As(err, &misdirected) || errors.Is(err, cluster.ErrMoved) || errors.Is(err, cluster.ErrTake) {
+		cluster.Refuse(w, err)
+		return
+	}
+	refusalFor(err).ServeHTTP(w, r)
+}
+
 // worthLogging reports whether an operator may have to act on the error: not on
 // what clients do wrong, nor on those who left.
 func worthLogging(err error) bool {
 	var refusal *streamable.Refusal
-	return !errors.As(err, &refusal) && !errors.Is(err, context.Canceled) && refusalFor(err).Status == http.StatusServiceUnavailable
+	for _, expected := range []error{context.Canceled, cluster.ErrMoved, cluster.ErrTake, cluster.ErrUnconfirmed} {
+		if errors.Is(err, expected) {
+			return false
+		}
+	}
+	return !errors.As(err, &refusal) && refusalFor(err).Status == http.StatusServiceUnavailable
 }

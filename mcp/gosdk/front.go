@@ -18,14 +18,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if worthLogging(err) {
 			h.log.WarnContext(r.Context(), "could not serve a request", "method", r.Method, "error", err)
 		}
-		refusalFor(err).ServeHTTP(w, r)
+		refuse(w, r, err)
 	}
 }
 
 // serve answers the request, or returns why it does not.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
-	if err := h.guard.Check(r); err != nil {
+	r, forwarded, err := h.arrive(r)
+	if err != nil {
 		return err
+	}
+	if !forwarded { // what was, has been checked where it came in
+		if err := h.guard.Check(r); err != nil {
+			return err
+		}
 	}
 	version, err := streamable.Version(r)
 	if err != nil {
@@ -68,6 +74,10 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request, version string) e
 	if err != nil {
 		return err
 	}
+	return h.atOwner(w, r, s, body, func(s *session.Session) error { return h.postHere(w, r, s, version, body) })
+}
+
+func (h *Handler) postHere(w http.ResponseWriter, r *http.Request, s *session.Session, version string, body []byte) error {
 	m, _ := streamable.Scan(body)
 	if h.live.isClosed() && !h.admittedWhileDraining(s, &m) {
 		return draining()
@@ -132,7 +142,11 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, version string) er
 	if err != nil {
 		return err
 	}
-	if h.live.isClosed() {
+	return h.atOwner(w, r, s, nil, func(s *session.Session) error { return h.getHere(w, r, s, version) })
+}
+
+func (h *Handler) getHere(w http.ResponseWriter, r *http.Request, s *session.Session, version string) error {
+	if h.live.isClosed() && !h.keptWhileDraining(s) {
 		return draining()
 	}
 	x := &exchange{Context: r.Context(), kind: standalone}
@@ -154,6 +168,12 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, version string) er
 	}
 	defer l.leave(r.Method)
 	x.live = l
+	if h.opts.Cluster != nil {
+		defer x.sit()()
+		if err := x.takeSeat(); err != nil {
+			return err
+		}
+	}
 	defer l.events.release(x)
 	from := x.resume.String()
 	switch {
@@ -196,6 +216,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange, 
 		}
 		x.version = h.versions[version]
 	}
+	if h.opts.Cluster != nil && x.seat == nil {
+		defer x.sit()()
+	}
 	x.out.init(w, x)
 	r = r.WithContext(x)
 	if body != nil {
@@ -223,7 +246,7 @@ func (h *Handler) access(r *http.Request, text string) (*session.Session, error)
 	if err != nil {
 		return nil, err
 	}
-	return h.manager.Access(r.Context(), id, user)
+	return h.manager.AccessBy(r.Context(), id, h.opts.Collector.Caller(r, user))
 }
 
 func (h *Handler) accessRequired(r *http.Request, missing string) (*session.Session, error) {

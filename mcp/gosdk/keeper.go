@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // tendAtOnce bounds how many live sessions the keeper asks the store about at
@@ -70,11 +71,23 @@ func (h *Handler) tendOne(ctx context.Context, l *live, now time.Time) {
 	case check:
 		err = h.check(ctx, l, now)
 	case touch:
-		err = h.manager.Touch(ctx, l.ref)
+		err = h.manager.Touch(ctx, l.ref, session.AtEpoch(l.epoch))
 	}
-	if errors.Is(err, session.ErrNotFound) {
+	h.heed(l, err)
+}
+
+// heed closes a session of which the store has said that it is gone, or
+// another replica's. It reports whether it did.
+func (h *Handler) heed(l *live, err error) bool {
+	switch {
+	case errors.Is(err, session.ErrNotFound):
 		h.end(l)
+	case errors.Is(err, session.ErrFenced):
+		h.lose(l)
+	default:
+		return false
 	}
+	return true
 }
 
 // due reports whether the record has to be told that the session is in use, and
@@ -89,13 +102,17 @@ func (l *live) due(now time.Time, interval time.Duration) (touch, check bool) {
 	return touch, check
 }
 
-// check asks the store whether the session is still there, and how long.
+// check asks the store whether the session is still there and live here, and
+// how long.
 func (h *Handler) check(ctx context.Context, l *live, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	s, err := h.manager.Lookup(ctx, l.ref)
 	if err != nil {
 		return err
+	}
+	if s.Epoch != l.epoch {
+		return &state.FencedError{Want: l.epoch, Have: s.Epoch, Owner: s.Owner}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,6 +130,5 @@ func (h *Handler) passivate(ctx context.Context, l *live, now time.Time, quiet t
 	if !l.closeIf(func() bool { return l.quiet(now, quiet) }) {
 		return nil
 	}
-	h.close(l)
-	return nil
+	return h.handOver(ctx, l, "")
 }

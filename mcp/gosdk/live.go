@@ -15,10 +15,10 @@ import (
 
 // A live session is one that is connected to a server in this process.
 //
-//	          ┌────────────┐ connected ┌──────┐ idle, drained, or closed  ┌──────┐
+//	          ┌────────────┐ connected ┌──────┐ idle, drained, fenced, or ┌──────┐
 //	request ─▶│ activating │──────────▶│ live │──────────────────────────▶│ gone │
-//	          └────────────┘           └──────┘ by the server: the record └──────┘
-//	                 │ failed              │    stays                         ▲
+//	          └────────────┘           └──────┘ closed by the server: the └──────┘
+//	                 │ failed              │    record stays                  ▲
 //	                 ▼                     │ deleted, expired, revoked:       │
 //	               gone                    └──────────────────────────────────┘
 //	                                         streams end at once, then 404
@@ -31,6 +31,7 @@ type live struct {
 	events *events
 
 	// Set by the activation, read by others once ready is closed.
+	epoch       uint64 // of the ownership under which it is live; zero: never owned
 	tr          *mcp.StreamableServerTransport
 	ss          *mcp.ServerSession
 	conn        *conn
@@ -38,8 +39,9 @@ type live struct {
 	reactivated bool
 	err         error // why the activation failed
 
-	ready chan struct{} // closed when the activation is over
-	gone  chan struct{} // closed when it is out of the registry
+	lost  <-chan struct{} // closed when this replica may not be its owner any more; nil if it is the only one
+	ready chan struct{}   // closed when the activation is over
+	gone  chan struct{}   // closed when it is out of the registry
 
 	mu        sync.Mutex // guards all below; held for moments only
 	posts     int        // POSTs inside the SDK
@@ -53,13 +55,18 @@ type live struct {
 	ended     bool // the record is gone
 	confirmed bool // its client was told the id, by a result of initialize
 	saved     saved
+	sender    sender // of forwarded requests
 }
 
 func newLive(h *Handler, ref state.Ref, user string) *live {
-	return &live{
+	l := &live{
 		h: h, ref: ref, user: user,
 		ready: make(chan struct{}), gone: make(chan struct{}),
 	}
+	if h.opts.Cluster != nil {
+		l.lost = h.opts.Cluster.Lost()
+	}
+	return l
 }
 
 // enter admits a request, unless the session is closing. The request has to
@@ -225,8 +232,8 @@ func (l *live) initialized(ctx context.Context) error {
 	return l.persist(ctx, func(v *saved) { v.Initialized = true })
 }
 
-// persist stores a change of what is saved. If the record is gone, the session
-// is closed too.
+// persist stores a change of what is saved. If the record is gone, or another
+// replica's, the session is closed too.
 func (l *live) persist(ctx context.Context, apply change) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
@@ -240,7 +247,7 @@ func (l *live) persist(ctx context.Context, apply change) error {
 		s.Metadata.ProtocolVersion = v.Version
 		now = v
 		return s.Set(savedKey, v)
-	})
+	}, session.AtEpoch(l.epoch))
 	switch {
 	case err == nil:
 		l.mu.Lock()
@@ -249,6 +256,8 @@ func (l *live) persist(ctx context.Context, apply change) error {
 		return nil
 	case errors.Is(err, session.ErrNotFound):
 		l.h.end(l)
+	case errors.Is(err, session.ErrFenced):
+		l.h.lose(l)
 	default:
 		l.h.log.Warn("could not store the state of a session", "ref", l.ref, "error", err)
 	}

@@ -14,11 +14,19 @@ func (h *Handler) serveModern(w http.ResponseWriter, r *http.Request) error {
 	// it, but ends it when the calls have ended.
 	listens := r.Header.Get(streamable.HeaderMethod) == "subscriptions/listen"
 	if !h.sessionless.enter(!listens) {
-		return draining()
+		body, err := streamable.ReadBody(w, r, h.opts.MaxRequestBodyBytes)
+		if err != nil {
+			return err
+		}
+		return h.passOn(w, r, body)
 	}
 	defer h.sessionless.leave(!listens)
 	r = withRef(r, nil)
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx := r.Context()
+	if h.opts.Cluster != nil {
+		ctx = context.WithValue(ctx, handlerKey{}, h)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.sessionless.cut, cancel)()
 	h.modern.ServeHTTP(w, r.WithContext(ctx))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -61,6 +62,11 @@ type Options struct {
 	// MaxLive bounds how many sessions are live at once; one more is answered
 	// with 503. Zero: 100,000.
 	MaxLive int
+
+	// Cluster makes this one of several replicas that share the Manager's
+	// store: see "Several replicas" in the package comment. Close the Handler
+	// before the node. Nil: the only one.
+	Cluster *cluster.Node
 
 	// Logger is told what people may have to act on. No secrets, users or
 	// data are logged. Nil: nothing is.

@@ -167,8 +167,14 @@ func (e *events) note(err error) {
 	case err == nil:
 		e.lost = false
 		return
-	case errors.Is(err, state.ErrNotFound), errors.Is(err, state.ErrFenced):
+	case errors.Is(err, state.ErrNotFound):
 		e.dead = true
+		return
+	case errors.Is(err, state.ErrFenced):
+		e.dead = true
+		if e.fenced != nil && e.epoch != 0 {
+			e.spawn(e.fenced)
+		}
 		return
 	case errors.Is(err, state.ErrTooLarge), errors.Is(err, state.ErrInvalid):
 		// It would be refused each time: these events cannot be resumed.

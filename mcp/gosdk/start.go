@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -17,12 +18,12 @@ import (
 // revision: an initialize, or a message of the modern era without its header,
 // which that era's handler refuses as it should be.
 func (h *Handler) postWithoutSession(w http.ResponseWriter, r *http.Request) error {
-	if h.live.isClosed() {
-		return draining()
-	}
 	body, err := streamable.ReadBody(w, r, h.opts.MaxRequestBodyBytes)
 	if err != nil {
 		return err
+	}
+	if h.live.isClosed() {
+		return h.passOn(w, r, body)
 	}
 	m, ok := streamable.Scan(body)
 	if !ok {
@@ -76,7 +77,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, body []byte, m *
 		return &streamable.Refusal{Status: http.StatusUnauthorized, Text: "not authenticated"}
 	}
 	r = withRef(r, nil)
-	server := h.getServer(r)
+	server := h.serverFor(r)
 	if server == nil {
 		return streamable.BadRequest("no server available")
 	}
@@ -84,7 +85,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, body []byte, m *
 	if err != nil {
 		return err
 	}
-	s, err := h.manager.Create(r.Context(), req)
+	s, err := h.create(r, req)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,25 @@ func (h *Handler) createRequest(r *http.Request, user string, o open, versions [
 	}
 	return session.CreateRequest{
 		User: user, Metadata: md, Data: map[string]json.RawMessage{savedKey: data},
+		Owner:   h.ownerName(),
+		FixedID: true, // the answer to initialize is the only place for it
 	}, nil
+}
+
+// create makes a session that is live here.
+func (h *Handler) create(r *http.Request, req session.CreateRequest) (*session.Session, error) {
+	if c := h.opts.Cluster; c != nil && !c.Confirmed() {
+		return nil, cluster.ErrUnconfirmed
+	}
+	s, err := h.manager.Create(r.Context(), req)
+	if err != nil || h.owns(s) {
+		return s, err
+	}
+	if err := h.own(r.Context(), s); err != nil {
+		h.fail(r, s)
+		return nil, err
+	}
+	return s, nil
 }
 
 // fail ends a session that was never put to use: its client has no id.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
@@ -68,7 +67,7 @@ func (h *Handler) changed(ctx context.Context, c state.Change) {
 			h.end(l)
 		}
 	case state.Updated:
-		// Its lifetime may have been changed: have the keeper look.
+		// Its lifetime or owner may have been changed: have the keeper look.
 		if l := h.live.get(c.Key.Ref); l != nil {
 			l.recheck()
 		}
@@ -86,11 +85,15 @@ func (l *live) recheck() {
 // verify asks the store about every live session.
 func (h *Handler) verify(ctx context.Context) {
 	for _, l := range h.live.all() {
-		err := h.check(ctx, l, time.Now())
-		switch {
-		case errors.Is(err, session.ErrNotFound):
-			h.end(l)
-		case err != nil:
+		select {
+		case <-l.ready:
+		default:
+			continue // it reads the record itself
+		}
+		if l.err != nil {
+			continue
+		}
+		if err := h.check(ctx, l, time.Now()); err != nil && !h.heed(l, err) {
 			return // an outage: the next gap or watch verifies again
 		}
 	}

@@ -53,9 +53,15 @@ func readAll(body io.Reader, length, limit int64) ([]byte, error) {
 	if length <= 0 || length > trustedLength || limit > 0 && length > limit {
 		return io.ReadAll(body)
 	}
-	data := make([]byte, length)
-	if _, err := io.ReadFull(body, data); err != nil {
-		return nil, err
+	// One byte more, to see the end: a body may say only there that it is not
+	// what it should be.
+	data := make([]byte, length+1)
+	n, err := io.ReadFull(body, data)
+	switch {
+	case err == io.ErrUnexpectedEOF && int64(n) == length:
+		return data[:n], nil
+	case err == nil:
+		return nil, errors.New("the body is longer than announced")
 	}
-	return data, nil
+	return nil, err
 }

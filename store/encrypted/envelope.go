@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/coatcheck-mcp/coatcheck/keyring"
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // An envelope is what stands before a message, in clear but bound to it:
@@ -70,4 +71,15 @@ func parseEnvelope(sealed []byte) (e envelope, head, message []byte, err error) 
 func appendBound(b []byte, text string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(text)))
 	return append(b, text...)
+}
+
+// KeyID returns the name of the key that sealed a record of the inner store, as
+// it stands there; false for a record that is not sealed. The name is not
+// authenticated: it is for those who count what still uses a key.
+func KeyID(inner *state.Record) (string, bool) {
+	if len(inner.Sealed) == 0 {
+		return "", false
+	}
+	e, _, _, err := parseEnvelope(inner.Sealed)
+	return e.keyID, err == nil
 }

@@ -11,11 +11,13 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/keyring"
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/batched"
 	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
 	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
 // DefaultTimeout bounds the opening of a store.
@@ -35,13 +37,29 @@ type Options struct {
 	// is not looked at.
 	Namespace string
 
+	// Replication is when a write is acknowledged, in place of what the URL says
+	// of it. A store that does not keep the level is a [*ReplicationError].
+	// Empty: as the URL says, or the store's default.
+	Replication state.Replication
+
+	// Caches answer repeated reads; see package store/tiered. What they hold
+	// is sealed if the store is. The zero value is none.
+	Caches Caches
+	// Tiered is for a store with Caches; its Tiers and OnLookup are not looked
+	// at.
+	Tiered tiered.Options
+	// Batch collects concurrent writes; see package store/batched. Nil: they
+	// are not.
+	Batch *batched.Options
+	// OnLookup hears of each read of a cache, by the names of [Caches.Tiers].
+	// Nil: nobody does.
+	OnLookup func(tier string, hit bool)
+
 	// MustExist refuses to make the file of a SQLite store.
 	MustExist bool
-	// SQLiteCache is the bound of SQLite's cache of reads in bytes, negative
-	// for none. Zero: its default.
+	// SQLiteCache is the bound of SQLite's own cache of reads in bytes,
+	// negative for none. Zero: its default, or none with Caches.
 	SQLiteCache int64
-	// OnLookup hears of each read of that cache. Nil: nobody does.
-	OnLookup func(hit bool)
 
 	// Timeout bounds the opening. Zero: DefaultTimeout.
 	Timeout time.Duration
@@ -63,32 +81,76 @@ func Open(ctx context.Context, text string, opts Options) (Store, error) {
 	return u.Open(ctx, opts)
 }
 
-// Open opens the store, or makes it where there is none. The error names the
-// store and says nothing that the URL keeps secret.
-func (u URL) Open(ctx context.Context, opts Options) (_ Store, err error) {
+// Open opens the store, or makes it where there is none, and puts around it
+// what the options ask for. The error names the store and says nothing that the
+// URL keeps secret.
+func (u URL) Open(ctx context.Context, opts Options) (Store, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
+	u, err := u.replicated(opts.Replication)
+	if err != nil {
+		return nil, err
+	}
 	store, err := u.bare(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
+	if err := checkReplication(store, u, opts.Replication); err != nil {
+		_ = store.Close() // nothing was written
+		return nil, err
+	}
+	if opts.Namespace != "" {
+		if err := checkSeals(ctx, store, opts); err != nil {
+			_ = store.Close() // nothing was written
+			return nil, fmt.Errorf("open %s: %w", u, err)
+		}
+	}
+	return opts.wrap(ctx, store)
+}
+
+// wrap puts around a store what is asked for. Encryption is outermost, so that
+// nothing clear gets into a cache or waits in a group; and caches are around
+// groups, so that they drop what a write makes old when it is stored, not when
+// it waits. If it fails, the store is closed.
+func (o Options) wrap(ctx context.Context, store Store) (_ Store, err error) {
 	defer func() {
 		if err != nil {
 			_ = store.Close() // nothing was written
 		}
 	}()
-	if opts.Namespace != "" {
-		if err := checkSeals(ctx, store, opts); err != nil {
-			return nil, fmt.Errorf("open %s: %w", u, err)
-		}
+	if o.Batch != nil {
+		store = batched.New(store, *o.Batch)
 	}
-	if opts.Ring == nil {
+	if o.Caches.Len() > 0 {
+		cached, err := o.cached(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		store = cached
+	}
+	if o.Ring == nil {
 		return store, nil
 	}
-	return encrypted.New(store, opts.Ring, opts.Encryption)
+	return encrypted.New(store, o.Ring, o.Encryption)
+}
+
+// cached puts the caches before a store.
+func (o Options) cached(ctx context.Context, store Store) (*tiered.Store, error) {
+	tiers, err := o.Caches.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := o.Tiered
+	opts.Tiers, opts.OnLookup = tiers, o.OnLookup
+	s, err := tiered.New(store, opts)
+	if err != nil {
+		closeAll(tiers)
+		return nil, err
+	}
+	return s, nil
 }
 
 // bare opens the store without anything around it. Each case returns its error
@@ -121,9 +183,20 @@ func (u URL) openSQLite(ctx context.Context, opts Options) (Store, error) {
 			return nil, fmt.Errorf("there is no store at %s: give the --store of the server", u.path)
 		}
 	}
-	s, err := sqlite.Open(ctx, u.path, sqlite.Options{Logger: opts.Logger, OnLookup: opts.OnLookup, CacheBytes: opts.SQLiteCache})
+	if opts.Caches.Len() > 0 && opts.SQLiteCache == 0 {
+		opts.SQLiteCache = -1
+	}
+	s, err := sqlite.Open(ctx, u.path, sqlite.Options{Logger: opts.Logger, OnLookup: opts.ownLookup(), CacheBytes: opts.SQLiteCache})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// ownLookup is OnLookup for SQLite's own cache.
+func (o Options) ownLookup() func(hit bool) {
+	if o.OnLookup == nil {
+		return nil
+	}
+	return func(hit bool) { o.OnLookup(ownCache, hit) }
 }

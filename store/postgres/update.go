@@ -6,44 +6,25 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
-// Most writes replace data and nothing else. They have a lane and statements of
-// their own, which cost the server a fraction of coatcheck_apply_v1; where
-// those change nothing, that finds out why.
+// Most writes replace data and nothing else. They have a lane of their own, a
+// statement for one alone and coatcheck_update_v1 for several, which cost the
+// server a fraction of coatcheck_apply_v1; where those change nothing, that
+// finds out why.
 
 // An update that waits for a lock beyond the deadline may still be done: it was
 // begun before, and nobody sees the record any more.
 const (
-	updateSet = `SET version = CASE t.version WHEN 9223372036854775807 THEN -9223372036854775808 ELSE t.version + 1 END,
-		revision = t.revision + 1`
-	updateLive    = ` AND least(t.idle_deadline, t.absolute_deadline) > clock_timestamp()`
-	updateReturns = `t.version, t.revision, t.epoch, t.created_at, t.last_accessed, t.idle_deadline, t.absolute_deadline, clock_timestamp()`
-	updateLine    = `concat_ws(' ', 'u', t.namespace, t.id, t.kind, t.version, t.revision, E' \n')`
-
-	updateOne = `UPDATE {s}.sessions t ` + updateSet + `, last_op = $9, data = $6::text::jsonb, opaque = $7, data_size = $8, sealed = $10
+	updateOne = `UPDATE {s}.sessions t
+		SET version = CASE t.version WHEN 9223372036854775807 THEN -9223372036854775808 ELSE t.version + 1 END,
+			revision = t.revision + 1, last_op = $9, data = $6::text::jsonb, opaque = $7, data_size = $8, sealed = $10
 		WHERE t.namespace = $2 AND t.id = $3 AND t.version = $5 AND ($4::bigint = 0 OR t.epoch = $4)
-			AND t.user_size + t.meta_size + $8 <= 262144` + updateLive + `
-		RETURNING 1, ` + updateReturns + `, pg_notify($1, ` + updateLine + `)`
+			AND t.user_size + t.meta_size + $8 <= 262144
+			AND least(t.idle_deadline, t.absolute_deadline) > clock_timestamp()
+		RETURNING 1, t.version, t.revision, t.epoch,
+			t.created_at, t.last_accessed, t.idle_deadline, t.absolute_deadline, clock_timestamp(),
+			pg_notify($1, concat_ws(' ', 'u', t.namespace, t.id, t.kind, t.version, t.revision, E' \n'))`
 
-	// All rows are locked, in the order given, before any is changed. Data is
-	// not unnested, since the server would copy it from node to node. A
-	// notification has at most 32 lines, which fit into 8000 bytes.
-	updateMany = `WITH l AS MATERIALIZED (
-			SELECT FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS i (namespace, id, ord)
-			JOIN {s}.sessions t ON t.namespace = i.namespace AND t.id = i.id
-			ORDER BY i.ord FOR UPDATE OF t
-		), u AS (
-			UPDATE {s}.sessions t ` + updateSet + `, last_op = ($9::bytea[])[i.ord], data = ($6::text[])[i.ord]::jsonb,
-				opaque = ($7::text[])[i.ord], sealed = ($10::bytea[])[i.ord], data_size = i.size
-			FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $8::integer[])
-				WITH ORDINALITY AS i (namespace, id, epoch, version, size, ord)
-			WHERE (SELECT count(*) FROM l) >= 0
-				AND t.namespace = i.namespace AND t.id = i.id AND t.version = i.version AND (i.epoch = 0 OR t.epoch = i.epoch)
-				AND t.user_size + t.meta_size + i.size <= 262144` + updateLive + `
-			RETURNING i.ord, ` + updateReturns + `, ` + updateLine + ` AS line
-		), n AS MATERIALIZED (
-			SELECT count(pg_notify($1, x.lines)) FROM (SELECT string_agg(u.line, '') AS lines FROM u GROUP BY u.ord / 32) AS x
-		)
-		SELECT u.* FROM u WHERE (SELECT count FROM n) >= 0`
+	updateMany = `SELECT * FROM {s}.coatcheck_update_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 )
 
 // plain reports whether an operation replaces data and nothing else.
@@ -94,9 +75,11 @@ func distinct(ops []*operation) (first, others []*operation) {
 // updatePlain does sorted plain operations, as far as their records are as they
 // expect.
 func (s *Store) updatePlain(ctx context.Context, ops []*operation) error {
-	sql, args := s.sql.updateMany, s.plainArguments(ops)
+	sql, args := s.sql.updateOne, params(nil)
 	if len(ops) == 1 {
-		sql, args = s.sql.updateOne, s.plainArgument(ops[0])
+		args = s.plainArgument(ops[0])
+	} else {
+		sql, args = s.sql.updateMany, s.plainArguments(ops)
 	}
 	return s.write(ctx, ops, sql, args, func(r *row) error {
 		n := r.int()
