@@ -16,9 +16,10 @@ import (
 )
 
 type doctorCmd struct {
-	storeFlags `embed:""`
-	cacheFlags `embed:""`
-	JSON       bool `name:"json" help:"Print one JSON object a line."`
+	storeFlags   `embed:""`
+	cacheFlags   `embed:""`
+	postureFlags `embed:""`
+	JSON         bool `name:"json" help:"Print one JSON object a line."`
 }
 
 // finding is the result of one check.
@@ -58,6 +59,9 @@ func (c *doctorCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkPolicy(); err != nil {
+		return err
+	}
 	p := newPrinter(a.stdout, c.JSON)
 	sick := false
 	report := func(check string, f finding) error {
@@ -70,6 +74,9 @@ func (c *doctorCmd) Run(a *app) error {
 		return p.line(f, f.Result, f.Check, text)
 	}
 	err = c.examine(a.ctx, where, caches, report)
+	for _, f := range c.posture(where.ring != nil) {
+		err = errors.Join(err, report("policy", f))
+	}
 	if err := errors.Join(err, p.flush()); err != nil {
 		return err
 	}

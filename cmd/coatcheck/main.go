@@ -42,7 +42,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the sample MCP server at /mcp, its sessions kept in a store."`
 	Sessions sessionsCmd `cmd:"" help:"Look at the sessions in a store, and end them."`
 	Keys     keysCmd     `cmd:"" help:"Make a key ring, look at it, and rotate its keys."`
-	Doctor   doctorCmd   `cmd:"" help:"Examine a store and say what is wrong with it."`
+	Doctor   doctorCmd   `cmd:"" help:"Examine a store and a configuration, and say what is wrong with them."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
@@ -14,6 +15,7 @@ import (
 // should end all sessions because of a variable.
 type revokeCmd struct {
 	sessionsFlags `embed:""`
+	auditFlags    `embed:""`
 
 	Ref    string  `arg:"" optional:"" help:"The session, by the first part of its id."`
 	User   *string `placeholder:"USER" env:"-" help:"All sessions of this user."`
@@ -28,9 +30,17 @@ type revoked struct {
 	By      string `json:"by"`
 }
 
-func (c *revokeCmd) Run(a *app) error {
+func (c *revokeCmd) Run(a *app) (err error) {
 	if err := c.checkSelection(); err != nil {
 		return err
+	}
+	log, err := c.openAudit(slog.New(slog.NewTextHandler(a.stderr, nil)), nil)
+	if err != nil {
+		return err
+	}
+	if log != nil {
+		c.observe = log.Observe
+		defer func() { err = errors.Join(err, log.Close()) }()
 	}
 	return c.withStore(a.ctx, func(store state.Store) error {
 		by := operator()

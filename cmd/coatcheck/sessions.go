@@ -29,6 +29,8 @@ const sessionKind = "session"
 type sessionsFlags struct {
 	storeFlags `embed:""`
 	JSON       bool `name:"json" help:"Print one JSON object a line."`
+
+	observe func(context.Context, session.Event) // nil: nobody is told
 }
 
 // withStore opens the store for fn and closes it.
@@ -46,7 +48,7 @@ func (f *sessionsFlags) withStore(ctx context.Context, fn func(state.Store) erro
 }
 
 func (f *sessionsFlags) manager(store state.Store, kind string) (*session.Manager, error) {
-	m, err := session.NewManager(store, session.Options{Namespace: f.Namespace, Kind: kind})
+	m, err := session.NewManager(store, session.Options{Namespace: f.Namespace, Kind: kind, Observe: f.observe})
 	if errors.Is(err, session.ErrInvalid) || errors.Is(err, session.ErrTooLarge) {
 		return nil, usagef("--kind: %w", err)
 	}
