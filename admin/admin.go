@@ -1,9 +1,12 @@
 // Package admin serves what operators and their machinery ask of a running
-// Coatcheck: whether it is alive, whether it should get requests, and its
-// metrics.
+// Coatcheck: whether it is alive, whether it should get requests, its metrics,
+// and its sessions, to look at them and to end them.
 //
 // It belongs on a listener of its own, on loopback unless a token protects it.
-// Nothing it answers contains a secret, a user or data.
+// Nothing it answers contains a secret. Only /api names users and shows data.
+//
+// [Sessions] is the same for who has the store ([Local]) and for who has the
+// URL of a server ([Client]).
 package admin
 
 import (
@@ -29,18 +32,26 @@ type Options struct {
 	ReadyTimeout time.Duration
 	// Metrics serves /metrics. Nil: there is none.
 	Metrics http.Handler
+	// Sessions are those under /api/sessions. Nil: there are none.
+	Sessions Sessions
+	// Doctor examines the store, for /api/doctor, and reports each check as
+	// it is done. Nil: there is none.
+	Doctor func(ctx context.Context, report func(Finding) error) error
 	// Token, if not empty, is demanded as a bearer token for everything but
 	// /healthz and /readyz, which orchestrators ask without credentials.
 	Token string
 }
 
-// Handler serves /healthz, /readyz and /metrics. Create it with [New]; its
+// Handler serves /healthz, /readyz, /metrics and /api. Create it with [New]; its
 // methods may be called concurrently.
 type Handler struct {
 	opts     Options
 	mux      *http.ServeMux
 	guard    streamable.Guard
 	draining atomic.Bool
+
+	life context.Context // until Drain
+	end  context.CancelFunc
 }
 
 // ErrDraining is what /readyz reports after [Handler.Drain].
@@ -52,17 +63,23 @@ func New(opts Options) *Handler {
 		opts.ReadyTimeout = 2 * time.Second
 	}
 	h := &Handler{opts: opts, mux: http.NewServeMux()}
+	h.life, h.end = context.WithCancel(context.Background())
 	h.mux.HandleFunc("GET /healthz", h.health)
 	h.mux.HandleFunc("GET /readyz", h.ready)
 	if opts.Metrics != nil {
 		h.mux.Handle("GET /metrics", h.authorized(opts.Metrics))
 	}
+	h.routes()
 	return h
 }
 
 // Drain makes /readyz answer 503 from now on, so that no new requests are sent
-// here. /healthz stays well: a draining process must not be killed for it.
-func (h *Handler) Drain() { h.draining.Store(true) }
+// here, and ends who watches. /healthz stays well: a draining process must not
+// be killed for it.
+func (h *Handler) Drain() {
+	h.draining.Store(true)
+	h.end()
+}
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,9 @@ type Side struct {
 	Name string
 	// Run does n operations, and returns how long they took.
 	Run func(n int) (time.Duration, error)
+	// Served returns the processor time that a server has used so far, which
+	// counts as this process's own does. Nil: there is none.
+	Served func() time.Duration
 }
 
 // A Ratio is how a measure of one side compares with that of another.
@@ -32,7 +35,8 @@ type Comparison struct {
 	// Throughput is theirs' time over ours.
 	Throughput Ratio
 	// CPU is theirs' processor time over ours, of the whole process with its
-	// callers. On a machine with other work it is what can be trusted.
+	// callers, and of the server where [Side.Served] tells it. On a machine
+	// with other work it is what can be trusted.
 	CPU Ratio
 }
 
@@ -62,12 +66,12 @@ type spent struct{ wall, cpu time.Duration }
 func both(ours, theirs Side, n int, first bool) (a, b spent, err error) {
 	run := func(s Side) spent {
 		runtime.GC() // each pays for its own garbage
-		before := processorTime()
+		before := s.processorTime()
 		d, runErr := s.Run(n)
 		if runErr != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", s.Name, runErr))
 		}
-		return spent{wall: d, cpu: max(processorTime()-before, 1)}
+		return spent{wall: d, cpu: max(s.processorTime()-before, 1)}
 	}
 	if first {
 		a = run(ours)
@@ -77,6 +81,14 @@ func both(ours, theirs Side, n int, first bool) (a, b spent, err error) {
 	b = run(theirs)
 	a = run(ours)
 	return a, b, err
+}
+
+func (s *Side) processorTime() time.Duration {
+	used := processorTime()
+	if s.Served != nil {
+		used += s.Served()
+	}
+	return used
 }
 
 // processorTime returns what this process has used, in and out of the kernel.

@@ -101,14 +101,17 @@ func (n *Node) accept(r *http.Request, want purpose) (*envelope, *peer, error) {
 }
 
 // sender returns the member with a name. One that has just joined is not known
-// yet, so the store is asked, but seldom: anybody can send a name.
+// yet, so the store is asked, but seldom: anybody can send a name. Who may not
+// ask waits for the answer to somebody who has.
 func (n *Node) sender(r *http.Request, name string) *peer {
 	p, gone := n.view.find(name)
-	if p != nil || gone || !n.view.mayAsk(n.opts.beat()/4) {
+	if p != nil || gone {
 		return p
 	}
-	if n.refresh(r.Context()) != nil {
-		return nil
+	if n.view.mayAsk(n.opts.beat() / 4) {
+		_ = n.refresh(r.Context())
+	} else {
+		n.view.await(r.Context())
 	}
 	p, _ = n.view.find(name)
 	return p

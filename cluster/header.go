@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -101,7 +102,8 @@ func signed(envelope []byte, method, target string) []byte {
 // open reads the text of a header. It returns the envelope with its bytes and
 // signature, which nobody has verified yet.
 func open(text string) (e envelope, raw, signature []byte, err error) {
-	if len(text) > maxHeader {
+	// The decoder skips line ends.
+	if len(text) > maxHeader || strings.ContainsAny(text, "\r\n") {
 		return e, nil, nil, errHeader
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)

@@ -47,7 +47,7 @@ func (n *Node) standing() (*standing, error) {
 
 // A heart is what the node keeps of its own heartbeats.
 type heart struct {
-	beating chan struct{} // holds one while a heartbeat is on its way
+	writing chan struct{} // holds one while the record is being written: one writes at a time
 
 	mu      sync.Mutex // guards all below, and who replaces Node.now
 	state   State
@@ -55,6 +55,23 @@ type heart struct {
 	sent    time.Time     // when the last acknowledged heartbeat was sent
 	vouched time.Duration // time of this process that heartbeats have vouched for, until sent
 	timer   *time.Timer   // closes standing.lost
+}
+
+func (h *heart) acquire(ctx context.Context) error {
+	select {
+	case h.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *heart) release() { <-h.writing }
+
+func (h *heart) noteVersion(version uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.version = version
 }
 
 // recordLifetime is how long a heartbeat record outlives its last heartbeat if
@@ -84,7 +101,7 @@ func (n *Node) appear(ctx context.Context, s State) error {
 	if err != nil {
 		return fmt.Errorf("write the heartbeat record: %w", err)
 	}
-	n.acknowledged(inc, sent, res.Stamp, s)
+	n.acknowledged(inc, sent, res.Stamp)
 	return nil
 }
 
@@ -103,7 +120,7 @@ func (n *Node) newIncarnation() (*incarnation, ed25519.PublicKey, error) {
 }
 
 // acknowledged notes a heartbeat that the store has acknowledged.
-func (n *Node) acknowledged(inc *incarnation, sent time.Time, stamp state.Stamp, s State) {
+func (n *Node) acknowledged(inc *incarnation, sent time.Time, stamp state.Stamp) {
 	h := &n.self
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,7 +138,7 @@ func (n *Node) acknowledged(inc *incarnation, sent time.Time, stamp state.Stamp,
 		next.lost = make(chan struct{})
 	}
 	h.vouched = h.vouchedUntil(sent, n.opts.beat())
-	h.sent, h.state, h.version = sent, s, stamp.Version
+	h.sent, h.version = sent, stamp.Version
 	n.now.Store(next)
 	if h.timer != nil {
 		h.timer.Stop()
@@ -222,19 +239,17 @@ func (n *Node) beat() {
 // before it is stored. If the record is gone, the node becomes a new
 // incarnation.
 func (n *Node) heartbeat() error {
-	select {
-	case n.self.beating <- struct{}{}: // one at a time
-		defer func() { <-n.self.beating }()
-	case <-n.life.Done():
-		return ErrClosed
+	if err := n.self.acquire(n.life); err != nil {
+		return err
 	}
+	defer n.self.release()
 	ctx, cancel := context.WithTimeout(n.life, n.opts.beat())
 	defer cancel()
 	s := n.now.Load()
 	sent := time.Now()
 	res, err := state.Do(ctx, n.store, state.ExtendOp{Key: s.key, For: recordLifetime, Max: longest})
 	if err == nil {
-		n.acknowledged(s.incarnation, sent, res.Stamp, n.currentState())
+		n.acknowledged(s.incarnation, sent, res.Stamp)
 		return nil
 	}
 	if errors.Is(err, state.ErrNotFound) {
@@ -247,16 +262,13 @@ func (n *Node) heartbeat() error {
 	return err
 }
 
-func (n *Node) currentState() State {
-	n.self.mu.Lock()
-	defer n.self.mu.Unlock()
-	return n.self.state
-}
-
 // reappear makes the node a new incarnation because its record is gone.
 func (n *Node) reappear(ctx context.Context, was *standing, why error) error {
 	n.suspend(was)
-	if err := n.appear(ctx, n.currentState()); err != nil {
+	n.self.mu.Lock()
+	current := n.self.state
+	n.self.mu.Unlock()
+	if err := n.appear(ctx, current); err != nil {
 		return err
 	}
 	n.stats.reappeared.Add(1)
@@ -272,9 +284,13 @@ const announceTries = 3
 
 // announce writes the state into the record.
 func (n *Node) announce(ctx context.Context, to State) error {
+	if err := n.self.acquire(ctx); err != nil {
+		return err
+	}
+	defer n.self.release()
 	n.self.mu.Lock()
-	version := n.self.version
 	n.self.state = to // an incarnation that follows says so from the start
+	version := n.self.version
 	n.self.mu.Unlock()
 	var err error
 	for range announceTries {
@@ -282,10 +298,9 @@ func (n *Node) announce(ctx context.Context, to State) error {
 		if s == nil {
 			return ErrClosed
 		}
-		if version, err = n.write(ctx, s, to, version); err == nil {
-			n.self.mu.Lock()
-			n.self.version = version
-			n.self.mu.Unlock()
+		var stamp state.Stamp
+		if stamp, err = n.write(ctx, s, to, version); err == nil {
+			n.self.noteVersion(stamp.Version)
 			return nil
 		}
 		if !errors.Is(err, state.ErrConflict) && !errors.Is(err, state.ErrUnknownOutcome) {
@@ -303,14 +318,16 @@ func (n *Node) announce(ctx context.Context, to State) error {
 	return err
 }
 
-// write writes the record with a new state, and returns its new version.
-func (n *Node) write(ctx context.Context, s *standing, to State, version uint64) (uint64, error) {
+// write writes the record with a new state.
+func (n *Node) write(ctx context.Context, s *standing, to State, version uint64) (state.Stamp, error) {
 	data, err := n.announcement(s.sign.Public().(ed25519.PublicKey), to).data()
 	if err != nil {
-		return 0, err
+		return state.Stamp{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, n.opts.beat())
+	defer cancel()
 	res, err := state.Do(ctx, n.store, state.UpdateOp{Key: s.key, Version: version, Data: data})
-	return res.Stamp.Version, err
+	return res.Stamp, err
 }
 
 func (n *Node) announcement(key ed25519.PublicKey, s State) *announcement {

@@ -227,8 +227,11 @@ func TestBreakOfAnyLengthIsNoticed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			a := w.join()
-			time.Sleep(time.Minute + time.Millisecond) // a heartbeat was just sent
 			name, lost := a.Name(), a.Lost()
+			time.Sleep(time.Minute + time.Millisecond) // a heartbeat was just sent
+			if isClosed(lost) || a.Lost() != lost {
+				t.Error("heartbeats change what is lost")
+			}
 			a.link.setStalled(true)
 			time.Sleep(length)
 			if a.Confirmed() || !isClosed(lost) {
@@ -241,6 +244,76 @@ func TestBreakOfAnyLengthIsNoticed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A break that no timer has noticed, since the process was paused with it, is
+// noticed by the heartbeat that ends it.
+func TestBreakThatNobodyWasAwakeToSeeIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.join()
+		lost := a.Lost()
+		over := *a.now.Load()
+		over.until = time.Now()
+		a.now.Store(&over)
+		if err := a.heartbeat(); err != nil {
+			t.Fatal(err)
+		}
+		if !a.Confirmed() || !isClosed(lost) || isClosed(a.Lost()) {
+			t.Error("what was lost in between is not said to be")
+		}
+	})
+}
+
+// Whenever one may take a session over, its owner has stopped serving it
+// already, whatever the moment at which the owner was cut off or stalled, and
+// comes back.
+func TestOwnerStopsBeforeOthersTakeOver(t *testing.T) {
+	for phase := time.Duration(0); phase < 1100*time.Millisecond; phase += 90 * time.Millisecond {
+		for _, stalled := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				a, b := w.join(), w.join()
+				time.Sleep(10*time.Second + phase)
+				owner, lost := b.Name(), b.Lost()
+				mustMembers(t, a)
+				if stalled {
+					b.link.setStalled(true)
+				} else {
+					b.link.setCut(true)
+				}
+				for a.locate(owner).Where != Free {
+					time.Sleep(time.Millisecond)
+				}
+				if b.Confirmed() || !isClosed(lost) {
+					t.Errorf("phase %v: taken over while its owner serves it", phase)
+				}
+			})
+		}
+	}
+}
+
+// That a member is silent is known at the moment at which its silence reaches
+// the timeout, not at the next heartbeat.
+func TestLapseIsNoticedWhenItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.join()
+		time.Sleep(300 * time.Millisecond)
+		b := w.join()
+		time.Sleep(10 * time.Second)
+		owner := b.Name()
+		mustMembers(t, a) // sees the heartbeat that b has just sent
+		b.link.setCut(true)
+		time.Sleep(w.timeout - time.Millisecond)
+		if p := a.locate(owner); p.Where != Elsewhere {
+			t.Errorf("before: %+v", p)
+		}
+		time.Sleep(50 * time.Millisecond)
+		if p := a.locate(owner); p.Where != Free {
+			t.Errorf("after: %+v", p)
+		}
+	})
 }
 
 func TestRetiredNodeGoesOnUnderANewName(t *testing.T) {

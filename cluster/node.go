@@ -50,7 +50,7 @@ func Join(ctx context.Context, store state.Store, opts Options) (*Node, error) {
 	}
 	n := &Node{store: store, opts: opts, log: opts.Logger}
 	n.life, n.end = context.WithCancel(context.Background())
-	n.self.beating = make(chan struct{}, 1)
+	n.self.writing, n.self.state = make(chan struct{}, 1), Serving
 	n.view.start(opts.Timeout)
 	n.transport = newTransport(&n.opts)
 	n.forwards = make(chan struct{}, opts.MaxForwards)

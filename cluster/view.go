@@ -56,6 +56,7 @@ type view struct {
 	mine    remembered // names of this process's own records
 	self    *Member    // as the store has it
 	next    *round     // the look that has not begun yet, if somebody waits for it
+	current *round     // the one that has begun
 	asked   time.Time  // when an unknown sender last made this node look
 	stopped bool
 
@@ -215,6 +216,34 @@ func (n *Node) refresh(ctx context.Context) error {
 	}
 }
 
+// await waits for the look that has begun, or is about to, if there is one.
+func (v *view) await(ctx context.Context) {
+	v.mu.Lock()
+	r := v.next
+	if r == nil {
+		r = v.current
+	}
+	v.mu.Unlock()
+	if r == nil {
+		return
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
+}
+
+// begin makes the next look the current one.
+func (v *view) begin() *round {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.current, v.next = v.next, nil
+	if v.current == nil {
+		v.current = &round{done: make(chan struct{})}
+	}
+	return v.current
+}
+
 // watch looks at the store once per beat, when somebody asks, and when a member
 // is about to lapse, until Close.
 func (n *Node) watch() {
@@ -227,10 +256,7 @@ func (n *Node) watch() {
 		case <-timer.C:
 		case <-n.view.woken:
 		}
-		n.view.mu.Lock()
-		r := n.view.next
-		n.view.next = nil
-		n.view.mu.Unlock()
+		r := n.view.begin()
 		if n.nextLook() <= 0 {
 			// A member may have lapsed. That needs a heartbeat that vouches
 			// for the time until now.
@@ -242,10 +268,8 @@ func (n *Node) watch() {
 		if err != nil {
 			n.log.Debug("could not look at the members", "error", err)
 		}
-		if r != nil {
-			r.err = err
-			close(r.done)
-		}
+		r.err = err
+		close(r.done)
 		// A member whose time does not run, because our own heartbeats fail,
 		// must not be looked at all the time.
 		timer.Reset(max(n.nextLook(), n.opts.beat()/8))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	stdlog "log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -22,6 +23,9 @@ const (
 	// replicas are ready.
 	checkInterval = 100 * time.Millisecond
 	checkTimeout  = 1 * time.Second
+	// deadAfter is how many checks in a row have to go without an answer
+	// until a replica counts as dead: a busy machine is slow.
+	deadAfter = 3
 )
 
 // A balancer sends each request to a random replica that is ready, as a plain
@@ -43,6 +47,7 @@ type backend struct {
 
 	mu   sync.Mutex // guards all below
 	up   bool
+	mute int             // checks in a row without an answer
 	dead context.Context // done when it did not answer
 	cut  context.CancelFunc
 }
@@ -53,7 +58,9 @@ func newBalancer(t testing.TB) *balancer {
 		FlushInterval: -1,
 		Transport:     b,
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetXForwarded() },
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+		ErrorLog:      stdlog.New(io.Discard, "", 0), // broken streams are what this is about
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			t.Logf("%s the balancer could not serve a %s: %v", time.Now().Format(time.TimeOnly), r.Method, err)
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "bad gateway", http.StatusBadGateway)
 		},
@@ -146,7 +153,10 @@ func (r *backend) send(req *http.Request, body []byte) (*http.Response, error) {
 	out := req.Clone(ctx)
 	out.URL.Scheme, out.URL.Host = r.base.Scheme, r.base.Host
 	if body != nil {
-		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		// A connection that was idle may have been closed at this moment.
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		out.Body, _ = out.GetBody()
+		out.ContentLength = int64(len(body))
 	}
 	resp, err := http.DefaultTransport.RoundTrip(out)
 	if err != nil {
@@ -188,7 +198,7 @@ func (b *balancer) check(ctx context.Context) {
 }
 
 // probe asks /readyz. A replica that answers that it is not ready keeps its
-// connections; one that does not answer is dead.
+// connections; one that does not answer may be dead.
 func (r *backend) probe(ctx context.Context) (ready, dead bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -207,12 +217,16 @@ func (r *backend) probe(ctx context.Context) (ready, dead bool) {
 func (r *backend) mark(ready, dead bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if dead && r.cut != nil {
+	r.up = ready
+	if !dead {
+		r.mute = 0
+		if r.cut == nil {
+			r.dead, r.cut = context.WithCancel(context.Background())
+		}
+		return
+	}
+	if r.mute++; r.mute == deadAfter && r.cut != nil {
 		r.cut()
 		r.cut = nil
 	}
-	if r.cut == nil && !dead {
-		r.dead, r.cut = context.WithCancel(context.Background())
-	}
-	r.up = ready
 }

@@ -44,23 +44,23 @@ func (d *disturbance) bound() time.Duration {
 func TestClientsDoNotNoticeWhatHappensToReplicas(t *testing.T) {
 	overSharedStores(t, func(t *testing.T, f *fleet) {
 		f.grow(3)
-		shoppers := make([]*shopper, fromEnv(t, "COATCHECK_TEST_CLIENTS", 12))
-		for i := range shoppers {
-			shoppers[i] = newShopper(t, i, f.balancer.url())
+		patrons := make([]*patron, fromEnv(t, "COATCHECK_TEST_CLIENTS", 12))
+		for i := range patrons {
+			patrons[i] = newPatron(t, i, f.balancer.url())
 		}
 		stop := make(chan struct{})
 		var all sync.WaitGroup
-		for _, s := range shoppers {
+		for _, s := range patrons {
 			all.Go(func() { s.shop(stop) })
 		}
 		disturbances := f.disturb(time.Duration(fromEnv(t, "COATCHECK_TEST_SECONDS", 40)) * time.Second)
 		close(stop)
 		all.Wait()
-		judge(t, shoppers, disturbances)
-		for _, s := range shoppers {
+		judge(t, patrons, disturbances)
+		for _, s := range patrons {
 			s.settle()
 		}
-		hearOfOneAnother(t, shoppers)
+		hearOfOneAnother(t, patrons)
 		f.ownersAreAlive()
 	})
 }
@@ -87,11 +87,11 @@ func (f *fleet) disturb(d time.Duration) []disturbance {
 }
 
 // judge says whether the clients fared as they should.
-func judge(t *testing.T, shoppers []*shopper, disturbances []disturbance) {
+func judge(t *testing.T, patrons []*patron, disturbances []disturbance) {
 	t.Helper()
 	deeds, failed := 0, map[string]int{}
 	longest := map[string]time.Duration{}
-	for _, s := range shoppers {
+	for _, s := range patrons {
 		deeds += len(s.deeds)
 		for _, d := range s.deeds {
 			if d.err == nil {
@@ -99,8 +99,9 @@ func judge(t *testing.T, shoppers []*shopper, disturbances []disturbance) {
 			}
 			cause := causeOf(disturbances, d.began, d.ended)
 			failed[cause]++
+			t.Logf("%s: %s failed after %v, due to %q: %v", s.name, d.what, d.ended.Sub(d.began).Round(time.Millisecond), cause, d.err)
 			if cause == "" || cause == drained {
-				t.Errorf("%s: %s failed, due to %q: %v (after %v)", s.name, d.what, cause, d.err, d.ended.Sub(d.began))
+				t.Errorf("%s: %s failed, due to %q: %v", s.name, d.what, cause, d.err)
 			}
 			if strings.Contains(d.err.Error(), "session not found") || strings.Contains(d.err.Error(), "404") {
 				t.Errorf("%s: %s was told that its session is gone: %v", s.name, d.what, d.err)
@@ -117,7 +118,7 @@ func judge(t *testing.T, shoppers []*shopper, disturbances []disturbance) {
 		}
 	}
 	t.Logf("%d clients did %d things; failed: %s; longest pauses: %v; disturbances: %d",
-		len(shoppers), deeds, counted(failed), longest, len(disturbances))
+		len(patrons), deeds, counted(failed), longest, len(disturbances))
 }
 
 func counted(failed map[string]int) string {
@@ -146,7 +147,7 @@ func causeOf(disturbances []disturbance, began, ended time.Time) string {
 // success from then on, less what that takes by itself.
 type pause struct{ began, ended time.Time }
 
-func (s *shopper) pauses() []pause {
+func (s *patron) pauses() []pause {
 	var all []pause
 	var open *pause
 	for _, d := range s.deeds {
@@ -164,9 +165,19 @@ func (s *shopper) pauses() []pause {
 
 // settle makes sure that the client goes on with the same session, and that
 // nothing it was told is lost.
-func (s *shopper) settle() {
+func (s *patron) settle() {
 	s.t.Helper()
-	eventually(s.t, s.name+" sees its basket", func() bool { return s.look() == nil })
+	var err error
+	for deadline := time.Now().Add(patience); ; {
+		if err = s.look(); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("%s does not go on: %v", s.name, err)
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
 	if got := s.p.session(); got != s.id {
 		s.t.Errorf("%s has another session", s.name)
 	}
@@ -177,18 +188,18 @@ func (s *shopper) settle() {
 
 // hearOfOneAnother makes sure that what one client saves, through whichever
 // replica, all others that watch it are told.
-func hearOfOneAnother(t *testing.T, shoppers []*shopper) {
+func hearOfOneAnother(t *testing.T, patrons []*patron) {
 	t.Helper()
-	before := make([]int, len(shoppers))
-	for i, s := range shoppers {
+	before := make([]int, len(patrons))
+	for i, s := range patrons {
 		before[i] = s.p.seen().count(updated(s.note))
 	}
-	for i, s := range shoppers {
+	for i, s := range patrons {
 		eventually(t, s.name+" hears of "+s.note, func() bool {
 			if s.p.seen().count(updated(s.note)) > before[i] {
 				return true
 			}
-			by := shoppers[(i+4)%len(shoppers)]
+			by := patrons[(i+4)%len(patrons)]
 			_, err := by.call("save_note", map[string]any{"title": strings.TrimPrefix(s.note, "note:///"), "text": "for all"})
 			if err != nil {
 				t.Logf("%s: save_note: %v", by.name, err)

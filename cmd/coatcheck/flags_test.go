@@ -92,6 +92,9 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --cache=l1=64MiB,l2=redis://localhost?colour=red", "is not known"},
 		{"serve --cache=l1=64MiB,l2=postgres://localhost/x", "in the process or in Redis"},
 		{"serve --cache=l1=64MiB --cache-staleness=0", "write one such as 24h"},
+		{"serve --replication=some", "write none, leader, quorum or all"},
+		{"serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --store=memory: --replication=quorum", "memory: keeps no copies"},
+		{"serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --replication=all", "keeps no copies"},
 		{"serve --batch=yes", "write size=512, interval=5ms or touches=1s"},
 		{"serve --batch=size=0", "write one such as size=512"},
 		{"serve --batch=size=8,interval=soon", "write one such as 24h"},
@@ -129,6 +132,13 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --log-level=loud", "--log-level"},
 		{"sessions", `expected one of "list"`},
 		{"sessions list --store=memory:", "write --store sqlite:PATH"},
+		{"sessions list --store=memory:", "write --admin URL"},
+		{"sessions list --admin=127.0.0.1:8081", "write one such as http://127.0.0.1:8081"},
+		{"sessions list --admin=http://localhost:1 --admin-token-file=absent", "--admin-token-file"},
+		{"sessions list --admin=http://localhost:1 --kind=Big", "--kind"},
+		{"sessions watch --kind=Big", "--kind"},
+		{"sessions revoke --all --kind=Big", "--kind"},
+		{"doctor --admin=nonsense", "write one such as http://127.0.0.1:8081"},
 		{"sessions list --state=asleep", "--state"},
 		{"sessions list --address=nowhere", "write an address"},
 		{"sessions list --created-after=yesterday", "write 2026-11-23T15:04:05Z"},
@@ -170,6 +180,8 @@ func TestMistakesDoNotRepeatSecrets(t *testing.T) {
 		{"serve", "--store=postgres://127.0.0.1:1/x?user=ann&password=" + password},
 		{"serve", "--cache=l1=1MiB,l2=redis://:" + password + "@localhost?colour=red"},
 		{"serve", "--cache=l1=1MiB,l2=redis://:" + password + "@local host"},
+		{"sessions", "list", "--admin=http://ann:" + password + "@localhost"},
+		{"doctor", "--admin=http://localhost?token=" + password},
 		{"serve", "--encryption-key=" + password},
 		{"sessions", "show", "not-a-ref." + password},
 	} {
@@ -203,6 +215,7 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 		{"COATCHECK_ENCRYPTION_KEY", "absent", "--encryption-key: there is no such file"},
 		{"COATCHECK_KEY_RING", "absent", "--key-ring: read key file absent"},
 		{"COATCHECK_CACHE", "l1=lots", "--cache: l1:"},
+		{"COATCHECK_REPLICATION", "some", "write none, leader, quorum or all"},
 		{"COATCHECK_BATCH", "yes", "--batch:"},
 		{"COATCHECK_CACHE_STALENESS", "soon", "write one such as 24h"},
 		{"COATCHECK_LISTEN", "0.0.0.0:0", "write --auth tokens:FILE"},
@@ -240,6 +253,11 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 		t.Setenv("SESSION_STORE", "redis")
 		expectMistake(t, "write --store sqlite:PATH", "doctor")
 	})
+	t.Run("a server to ask", func(t *testing.T) {
+		t.Setenv("COATCHECK_ADMIN", "nonsense")
+		expectMistake(t, "--admin: this is no URL", "doctor", "--store=memory:")
+		expectMistake(t, "--admin: this is no URL", "sessions", "list")
+	})
 	t.Run("nothing is revoked because of a variable", func(t *testing.T) {
 		t.Setenv("COATCHECK_ALL", "true")
 		t.Setenv("COATCHECK_USER", "ann")
@@ -273,6 +291,7 @@ func TestWhatTheWorldRefusesExits1AndIsNamed(t *testing.T) {
 		"store is no database":  {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=sqlite:" + file}, file},
 		"no redis":              {[]string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--store=redis://ann:x@" + nobody(t)}, "redis://127.0.0.1:"},
 		"no postgres":           {[]string{"doctor", "--store=postgres://ann:x@" + nobody(t) + "/x"}, "see above"},
+		"no server to ask":      {[]string{"sessions", "list", "--admin=http://" + nobody(t)}, "ask the server at http://127.0.0.1:"},
 		"no store to look into": {[]string{"sessions", "list", "--store=sqlite:absent.db"}, "absent.db"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -26,21 +27,16 @@ func (c *listCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.withStore(a.ctx, func(store state.Store) error {
-		m, err := c.manager(store, c.Kind)
-		if err != nil {
-			return err
-		}
+	return c.with(a.ctx, func(sessions admin.Sessions) error {
 		p := newPrinter(a.stdout, c.JSON)
 		if err := p.header("REF", "USER", "STATE", "CREATED", "LAST ACCESSED", "EXPIRES", "ADDRESS", "OWNER"); err != nil {
 			return err
 		}
-		for s, err := range m.List(a.ctx, q) {
+		for s, err := range sessions.List(a.ctx, q) {
 			if err != nil {
 				return err
 			}
-			r := rowOf(s)
-			err = p.line(r, r.Ref.String(), r.User, r.State, clock(r.CreatedAt), clock(r.LastAccessed), clock(r.ExpiresAt), r.Address, r.Owner)
+			err = p.line(s, s.Ref.String(), s.User, s.State, clock(s.CreatedAt), clock(s.LastAccessed), clock(s.ExpiresAt), s.Address, s.Owner)
 			if err != nil {
 				return err
 			}
@@ -49,21 +45,24 @@ func (c *listCmd) Run(a *app) error {
 	})
 }
 
-func (c *listCmd) query() (session.Query, error) {
+func (c *listCmd) query() (admin.Query, error) {
 	if c.Max < 0 {
-		return session.Query{}, usagef("--max: write how many to list, or leave it out for all")
+		return admin.Query{}, usagef("--max: write how many to list, or leave it out for all")
 	}
-	q := session.Query{
+	if err := checkKind(c.Kind); err != nil {
+		return admin.Query{}, err
+	}
+	q := admin.Query{Kind: c.Kind, Query: session.Query{
 		User: c.User, Owner: c.Owner, Max: c.Max,
 		CreatedFrom: time.Time(c.CreatedAfter), CreatedBefore: time.Time(c.CreatedBefore),
-	}
+	}}
 	if net := netip.Prefix(c.Address); net.IsValid() {
 		q.Address = state.InPrefix(net)
 	}
 	if c.State != "" {
 		s, err := session.ParseState(c.State)
 		if err != nil {
-			return session.Query{}, usageError{err}
+			return admin.Query{}, usageError{err}
 		}
 		q.State = &s
 	}

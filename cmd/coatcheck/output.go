@@ -11,39 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
-
-	"github.com/coatcheck-mcp/coatcheck/session"
-	"github.com/coatcheck-mcp/coatcheck/state"
 )
-
-// row is what the commands show of a session. The first eight fields are a
-// contract with scripts.
-type row struct {
-	Ref          state.Ref `json:"ref"`
-	Kind         string    `json:"kind"`
-	User         string    `json:"user"`
-	State        string    `json:"state"`
-	CreatedAt    time.Time `json:"created_at"`
-	LastAccessed time.Time `json:"last_accessed"`
-	ExpiresAt    time.Time `json:"expires_at"`
-	Owner        string    `json:"owner"`
-
-	Address         string `json:"address,omitempty"`
-	UserAgent       string `json:"user_agent,omitempty"`
-	ProtocolVersion string `json:"protocol_version,omitempty"`
-}
-
-func rowOf(s *session.Session) row {
-	r := row{
-		Ref: s.Ref, Kind: s.Kind, User: s.User, State: s.State.String(),
-		CreatedAt: s.Created, LastAccessed: s.LastAccessed, ExpiresAt: s.Expires(), Owner: s.Owner,
-		UserAgent: s.Metadata.UserAgent, ProtocolVersion: s.Metadata.ProtocolVersion,
-	}
-	if s.Metadata.Address.IsValid() {
-		r.Address = s.Metadata.Address.String()
-	}
-	return r
-}
 
 // printer prints rows as they come: as JSON lines, or as a table whose columns
 // are aligned page by page, so that memory does not grow with its length.

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/session"
 )
 
@@ -62,14 +63,14 @@ func (f *postureFlags) shortfalls(encrypted bool) []shortfall {
 }
 
 // posture turns the shortfalls into what the doctor reports.
-func (f *postureFlags) posture(encrypted bool) []finding {
+func (f *postureFlags) posture(encrypted bool) []admin.Finding {
 	found := f.shortfalls(encrypted)
 	if len(found) == 0 {
-		return []finding{ok("meets what ASVS 5.0 asks of it under --profile %s; docs/security.md has the rest", f.Profile)}
+		return []admin.Finding{admin.OK("meets what ASVS 5.0 asks of it under --profile %s; docs/security.md has the rest", f.Profile)}
 	}
-	var out []finding
+	var out []admin.Finding
 	for _, s := range found {
-		out = append(out, warning(s.hint, "ASVS %s: %s", s.requirement, s.what))
+		out = append(out, admin.Warning(s.hint, "ASVS %s: %s", s.requirement, s.what))
 	}
 	return out
 }

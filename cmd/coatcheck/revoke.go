@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/coatcheck-mcp/coatcheck/session"
-	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/audit"
 )
 
 // revokeCmd ends sessions. Its selectors take no environment variables: nobody
@@ -24,17 +24,11 @@ type revokeCmd struct {
 	Kind   string  `default:"session" env:"-" help:"With --user and --all: what to end; session, basket, note, or any other kind of record."`
 }
 
-// revoked is what the command did.
-type revoked struct {
-	Revoked int    `json:"revoked"`
-	By      string `json:"by"`
-}
-
 func (c *revokeCmd) Run(a *app) (err error) {
 	if err := c.checkSelection(); err != nil {
 		return err
 	}
-	log, err := c.openAudit(slog.New(slog.NewTextHandler(a.stderr, nil)), nil)
+	log, err := c.audits(a)
 	if err != nil {
 		return err
 	}
@@ -42,18 +36,27 @@ func (c *revokeCmd) Run(a *app) (err error) {
 		c.observe = log.Observe
 		defer func() { err = errors.Join(err, log.Close()) }()
 	}
-	return c.withStore(a.ctx, func(store state.Store) error {
+	return c.with(a.ctx, func(sessions admin.Sessions) error {
 		by := operator()
-		n, err := c.revoke(a.ctx, store, by)
+		n, err := c.revoke(a.ctx, sessions, by)
 		if err != nil {
 			return err
 		}
 		p := newPrinter(a.stdout, c.JSON)
-		if err := p.line(revoked{Revoked: n, By: by}, fmt.Sprintf("revoked %d", n)); err != nil {
+		if err := p.line(admin.Revoked{Revoked: n, By: by}, fmt.Sprintf("revoked %d", n)); err != nil {
 			return err
 		}
 		return p.flush()
 	})
+}
+
+// audits opens the audit log, unless a server ends the sessions: that keeps its
+// own.
+func (c *revokeCmd) audits(a *app) (*audit.Log, error) {
+	if c.Admin != "" {
+		return nil, nil
+	}
+	return c.openAudit(slog.New(slog.NewTextHandler(a.stderr, nil)), nil)
 }
 
 func (c *revokeCmd) checkSelection() error {
@@ -71,43 +74,20 @@ func (c *revokeCmd) checkSelection() error {
 	case c.User != nil && *c.User == "":
 		return usagef("--user: write a user; sessions of nobody are ended by REF or --all")
 	}
-	return nil
+	return checkKind(c.Kind)
 }
 
-func (c *revokeCmd) revoke(ctx context.Context, store state.Store, by string) (int, error) {
-	if c.Ref != "" {
-		return c.revokeOne(ctx, store, by)
+func (c *revokeCmd) revoke(ctx context.Context, sessions admin.Sessions, by string) (int, error) {
+	if c.Ref == "" {
+		return sessions.RevokeMany(ctx, admin.Revocation{Kind: c.Kind, User: c.User, All: c.All, Before: time.Time(c.Before), By: by})
 	}
-	m, err := c.manager(store, c.Kind)
-	if err != nil {
-		return 0, err
-	}
-	if c.All {
-		return m.RevokeAll(ctx, by, time.Time(c.Before))
-	}
-	return m.RevokeUser(ctx, *c.User, by)
-}
-
-// revokeOne is content if the session has ended before, but not if there is no
-// sign that it ever was: that is rather a typing mistake.
-func (c *revokeCmd) revokeOne(ctx context.Context, store state.Store, by string) (int, error) {
 	ref, err := parseRef(c.Ref)
 	if err != nil {
 		return 0, err
 	}
-	m, err := c.managerOf(ctx, store, ref)
-	if err != nil {
-		return 0, err
-	}
-	ended, err := m.Revoke(ctx, ref, state.ReasonRevoked, by)
-	if err != nil {
-		return 0, err
-	}
+	ended, err := sessions.Revoke(ctx, ref, by)
 	if ended {
-		return 1, nil
+		return 1, err
 	}
-	if _, err := m.Explain(ctx, ref); errors.Is(err, session.ErrNotFound) {
-		return 0, err
-	}
-	return 0, nil
+	return 0, err
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
@@ -17,18 +16,18 @@ import (
 
 type serveCmd struct {
 	Listen      listenAddr `default:"127.0.0.1:8080" help:"Where MCP is served, at /mcp."`
-	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz and /metrics are served."`
+	AdminListen listenAddr `default:"127.0.0.1:8081" help:"Where /healthz, /readyz, /metrics and /api are served."`
 
 	storeFlags   `embed:""`
 	stackFlags   `embed:""`
+	tokenFlags   `embed:""`
 	clusterFlags `embed:""`
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
-	authFlags      `embed:""`
-	policyFlags    `embed:""`
-	auditFlags     `embed:""`
-	AdminTokenFile string `placeholder:"FILE" help:"Holds the bearer token for /metrics; needed if --admin-listen is not loopback."`
+	authFlags   `embed:""`
+	policyFlags `embed:""`
+	auditFlags  `embed:""`
 
 	TrustedProxy  []prefix `placeholder:"NET" help:"Proxies whose word on a client's address is taken, comma-separated or repeated."`
 	AllowedHost   []string `placeholder:"HOST" help:"Names under which the server answers, comma-separated or repeated; without any, a loopback listener answers to loopback names and others to all."`
@@ -76,9 +75,12 @@ func (c *serveCmd) Run(a *app) error {
 
 // greet says where to connect.
 func (s *server) greet(w io.Writer) {
-	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics\nStore         %s\n", s.url(), s.adminURL(), s.place)
+	fmt.Fprintf(w, "MCP endpoint  %s\nAdmin         %s/healthz /readyz /metrics /api/sessions\nStore         %s\n", s.url(), s.adminURL(), s.place)
 	if s.stack.caches.Len() > 0 {
 		fmt.Fprintf(w, "Caches        %s\n", s.stack.caches)
+	}
+	if level := s.store.Guarantees().Replication; level != "" {
+		fmt.Fprintf(w, "Replication   %s\n", level)
 	}
 	fmt.Fprintf(w, "Replica       %s\n", s.name())
 }
@@ -152,22 +154,4 @@ func (c *serveCmd) settings(ctx context.Context, log *slog.Logger) (settings, er
 		return set, usagef("--admin-token-file: %w", err)
 	}
 	return set, nil
-}
-
-// minAdminToken is the length under which a token can be guessed.
-const minAdminToken = 16
-
-func readAdminToken(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(text))
-	if len(token) < minAdminToken || strings.ContainsAny(token, " \t\r\n") {
-		return "", errors.New("the file must hold one token of at least 16 characters")
-	}
-	return token, nil
 }

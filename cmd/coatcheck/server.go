@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -86,6 +87,8 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
 		return nil, err
 	}
+	g := s.store.Guarantees()
+	log.Info("the store is open", "store", s.place.String(), "durability", g.Durability.String(), "replication", cmp.Or(string(g.Replication), "none, it keeps no copies"), "staleness", g.Staleness)
 	if err := s.join(ctx, set.peers); err != nil {
 		return nil, err
 	}
@@ -130,7 +133,15 @@ func (s *server) build(set settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = admin.New(admin.Options{Ready: s.ready, Metrics: s.metrics.handler(), Token: set.adminToken})
+	s.admin = admin.New(admin.Options{
+		Ready:    s.ready,
+		Metrics:  s.metrics.handler(),
+		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.audit.observe),
+		Doctor: func(ctx context.Context, report func(admin.Finding) error) error {
+			return newDoctor(s.store, s.place).examine(ctx, report)
+		},
+		Token: set.adminToken,
+	})
 
 	mux := http.NewServeMux()
 	s.identity = set.identity

@@ -8,14 +8,16 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // sessionsCmd looks into the store itself, beside a running server or without
-// one.
+// one, or asks a server.
 type sessionsCmd struct {
 	List    listCmd    `cmd:"" help:"List sessions."`
+	Find    findCmd    `cmd:"" help:"Find sessions by what is in their data, in PostgreSQL."`
 	Show    showCmd    `cmd:"" help:"Show a session."`
 	Explain explainCmd `cmd:"" help:"Say whether a session lives, or when, why and by whom it ended."`
 	Watch   watchCmd   `cmd:"" help:"Report what happens to sessions, until interrupted."`
@@ -23,18 +25,33 @@ type sessionsCmd struct {
 }
 
 // sessionKind is what the commands speak of if nothing else is asked for.
-const sessionKind = "session"
+const sessionKind = admin.DefaultKind
 
 // sessionsFlags are common to the commands of sessions.
 type sessionsFlags struct {
 	storeFlags `embed:""`
+	adminFlags `embed:""`
 	JSON       bool `name:"json" help:"Print one JSON object a line."`
 
 	observe func(context.Context, session.Event) // nil: nobody is told
 }
 
+// with gives fn the sessions of the store, or of the server if one is named.
+func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error) error {
+	if f.Admin != "" {
+		client, err := f.client()
+		if err != nil {
+			return err
+		}
+		return fn(client)
+	}
+	return f.withStore(ctx, func(store state.Store) error {
+		return fn(admin.NewLocal(store, f.Namespace, f.observe))
+	})
+}
+
 // withStore opens the store for fn and closes it.
-func (f *sessionsFlags) withStore(ctx context.Context, fn func(state.Store) error) (err error) {
+func (f *storeFlags) withStore(ctx context.Context, fn func(state.Store) error) (err error) {
 	p, err := f.outside(ctx)
 	if err != nil {
 		return err
@@ -47,29 +64,12 @@ func (f *sessionsFlags) withStore(ctx context.Context, fn func(state.Store) erro
 	return fn(store)
 }
 
-func (f *sessionsFlags) manager(store state.Store, kind string) (*session.Manager, error) {
-	m, err := session.NewManager(store, session.Options{Namespace: f.Namespace, Kind: kind, Observe: f.observe})
-	if errors.Is(err, session.ErrInvalid) || errors.Is(err, session.ErrTooLarge) {
-		return nil, usagef("--kind: %w", err)
+// checkKind refuses what cannot be the kind of a record.
+func checkKind(kind string) error {
+	if err := state.CheckName("kind", kind); err != nil {
+		return usagef("--kind: %w", err)
 	}
-	return m, err
-}
-
-// managerOf returns the Manager for the kind that the ref is, or was, of. A
-// ref names one record whatever its kind, so nobody has to give it.
-func (f *sessionsFlags) managerOf(ctx context.Context, store state.Store, ref state.Ref) (*session.Manager, error) {
-	kind := sessionKind
-	r, err := store.Get(ctx, state.Key{Namespace: f.Namespace, Ref: ref})
-	var gone *state.NotFoundError
-	switch {
-	case err == nil:
-		kind = r.Kind
-	case errors.As(err, &gone) && gone.End != nil && gone.End.Kind != "":
-		kind = gone.End.Kind
-	case !errors.Is(err, state.ErrNotFound):
-		return nil, err
-	}
-	return f.manager(store, kind)
+	return nil
 }
 
 // parseRef reads a ref that somebody typed. Whoever pastes a whole session id

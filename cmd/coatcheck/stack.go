@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/batched"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
 	"github.com/coatcheck-mcp/coatcheck/store/tiered"
@@ -35,8 +36,9 @@ func (f *cacheFlags) caches() (open.Caches, error) {
 
 // stackFlags say what stands between the server and its store.
 type stackFlags struct {
-	cacheFlags `embed:""`
-	Batch      string `placeholder:"HOW" help:"Store what is written at the same time together: size=512 operations at most, interval=5ms from one group to the next; touches=1s answers touches before they are stored."`
+	cacheFlags  `embed:""`
+	Replication level  `placeholder:"LEVEL" help:"When a write is acknowledged, by a store that keeps copies: none, leader, quorum or all of them have it. Without it the store's default, quorum where it has replicas."`
+	Batch       string `placeholder:"HOW" help:"Store what is written at the same time together: size=512 operations at most, interval=5ms from one group to the next; touches=1s answers touches before they are stored."`
 }
 
 // A stack is what the flags come to.
@@ -44,10 +46,12 @@ type stack struct {
 	caches    open.Caches
 	staleness time.Duration
 	batch     *batched.Options // nil: writes are not collected
+
+	replication state.Replication // empty: the store's default
 }
 
 func (f *stackFlags) stack() (s stack, err error) {
-	s.staleness = time.Duration(f.CacheStaleness)
+	s.staleness, s.replication = time.Duration(f.CacheStaleness), state.Replication(f.Replication)
 	if s.caches, err = f.caches(); err != nil {
 		return s, err
 	}
@@ -94,8 +98,9 @@ func parseBatch(text string) (*batched.Options, error) {
 // in it is counted, and logged where somebody should know.
 func (s stack) options(m *metrics, log *slog.Logger) open.Options {
 	opts := open.Options{
-		Caches:   s.caches,
-		OnLookup: m.Lookup,
+		Replication: s.replication,
+		Caches:      s.caches,
+		OnLookup:    m.Lookup,
 		Tiered: tiered.Options{
 			Staleness: s.staleness,
 			OnError:   m.cacheError(log),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -46,7 +47,7 @@ func (f *storeFlags) place(ctx context.Context) (place, error) {
 func (f *storeFlags) outside(ctx context.Context) (place, error) {
 	p, err := f.place(ctx)
 	if err == nil && p.url.Scheme() == open.Memory {
-		return p, usagef("memory: is within the server's process and cannot be looked into from here: write --store sqlite:PATH or another that is not")
+		return p, usagef("memory: is within the server's process and cannot be looked into from here: write --admin URL of that server, or write --store sqlite:PATH or another that is not")
 	}
 	return p, err
 }
@@ -84,7 +85,11 @@ func urlIn(variable string, scheme open.Scheme, example string) (open.URL, error
 // open opens the store, or creates it where there is none.
 func (p place) open(ctx context.Context, opts open.Options) (open.Store, error) {
 	opts.Ring, opts.Namespace = p.ring, p.namespace
-	return p.url.Open(ctx, opts)
+	s, err := p.url.Open(ctx, opts)
+	if errors.As(err, new(*open.ReplicationError)) {
+		return nil, usagef("--replication: %w", err)
+	}
+	return s, err
 }
 
 // openExisting opens a store for a look from outside. It makes no file.

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // The types below are flags that say what to write when they are wrong.
@@ -30,6 +32,18 @@ func (w *wait) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no duration: write one such as 500ms, or 0s for none", text)
 	}
 	*w = wait(d)
+	return nil
+}
+
+// level is a level of replication.
+type level state.Replication
+
+func (l *level) UnmarshalText(text []byte) error {
+	r, err := state.ParseReplication(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no level: write none, leader, quorum or all", text)
+	}
+	*l = level(r)
 	return nil
 }
 

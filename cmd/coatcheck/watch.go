@@ -1,8 +1,7 @@
 package main
 
 import (
-	"time"
-
+	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
@@ -12,29 +11,21 @@ type watchCmd struct {
 	Kind string `default:"session" help:"What to watch: session, basket, note, or any other kind of record."`
 }
 
-// change is one report.
-type change struct {
-	At     time.Time  `json:"at"`
-	Change string     `json:"change"`
-	Ref    *state.Ref `json:"ref,omitempty"`
-	Kind   string     `json:"kind,omitempty"`
-	Reason string     `json:"reason,omitempty"`
-	By     string     `json:"by,omitempty"`
-}
-
 func (c *watchCmd) Run(a *app) error {
-	return c.withStore(a.ctx, func(store state.Store) error {
-		m, err := c.manager(store, c.Kind)
-		if err != nil {
-			return err
-		}
-		changes, err := m.Watch(a.ctx)
+	if err := checkKind(c.Kind); err != nil {
+		return err
+	}
+	return c.with(a.ctx, func(sessions admin.Sessions) error {
+		changes, err := sessions.Watch(a.ctx, c.Kind)
 		if err != nil {
 			return err
 		}
 		p := newPrinter(a.stdout, c.JSON)
-		for ch := range changes {
-			if ch.Type == state.Beat || ch.Type != state.Gap && ch.Kind != c.Kind {
+		for ch, err := range changes {
+			if err != nil {
+				return err
+			}
+			if ch.Change == state.Beat.String() {
 				continue
 			}
 			if err := c.print(p, ch); err != nil {
@@ -45,14 +36,12 @@ func (c *watchCmd) Run(a *app) error {
 	})
 }
 
-func (c *watchCmd) print(p *printer, ch state.Change) error {
-	out := change{At: time.Now().UTC().Truncate(state.Precision), Change: ch.Type.String(), Kind: ch.Kind, Reason: string(ch.Reason), By: ch.By}
+func (c *watchCmd) print(p *printer, ch admin.Change) error {
 	ref := "some changes may have been missed"
-	if ch.Type != state.Gap {
-		out.Ref = &ch.Key.Ref
-		ref = ch.Key.Ref.String()
+	if ch.Ref != nil {
+		ref = ch.Ref.String()
 	}
-	if err := p.line(out, clock(out.At), out.Change, ref, out.Reason, out.By); err != nil {
+	if err := p.line(ch, clock(ch.At), ch.Change, ref, ch.Reason, ch.By); err != nil {
 		return err
 	}
 	// Whoever watches wants it now, not aligned.

@@ -141,7 +141,7 @@ func TestCheckFindsViolations(t *testing.T) {
 		"neighbours":           {"store/memory", module + "/store/sqlite", "not below"},
 		"into the command":     {"admin", module + "/cmd/coatcheck", "not below"},
 		"another's driver":     {"session", "github.com/ncruces/go-sqlite3", "only [store/sqlite]"},
-		"a new major version":  {"store/memory", "github.com/jackc/pgx/v5/pgxpool", "only [store/postgres internal/testkit/postgresserver]"},
+		"a new major version":  {"store/memory", "github.com/jackc/pgx/v5/pgxpool", "only [store/postgres internal/testkit/postgresserver bench]"},
 		"metrics in the core":  {"session", "github.com/prometheus/client_golang/prometheus", "only"},
 		"a module in state":    {"state", "golang.org/x/sync/errgroup", "standard library"},
 		"a module in session":  {"session", "golang.org/x/sync/errgroup", "standard library"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/coatcheck-mcp/coatcheck/mcp/gosdk"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -85,7 +86,7 @@ func (s *Sample) addNoteTools(server *mcp.Server) {
 			return nil, savedNote{}, err
 		}
 		uri := noteURI(in.Title)
-		err := server.ResourceUpdated(ctx, &mcp.ResourceUpdatedNotificationParams{URI: uri})
+		err := gosdk.ResourceUpdated(ctx, server, &mcp.ResourceUpdatedNotificationParams{URI: uri})
 		return nil, savedNote{URI: uri}, err
 	})
 	server.AddResourceTemplate(&mcp.ResourceTemplate{

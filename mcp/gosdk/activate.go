@@ -106,7 +106,7 @@ func (h *Handler) recall(ctx context.Context, snapshot *session.Session, r *http
 	if !h.owns(s) {
 		return creation{}, errElsewhere
 	}
-	server := h.getServer(r)
+	server := h.serverFor(r)
 	if server == nil {
 		return creation{}, streamable.BadRequest("no server available")
 	}

@@ -275,6 +275,23 @@ func (c *conn) cancel(r *jsonrpc.Request) *jsonrpc.Request {
 	return &jsonrpc.Request{Method: r.Method, Params: encoded, Extra: r.Extra}
 }
 
+// tell sends the client a notification without params, on the standalone
+// stream, if it is ready for any.
+func (l *live) tell(method string) {
+	select {
+	case <-l.ready:
+	default:
+		return // it asks for the lists when it begins
+	}
+	l.mu.Lock()
+	able := l.err == nil && !l.closing && l.saved.Initialized
+	l.mu.Unlock()
+	if able {
+		// What is not delivered is in the client's stream when it resumes.
+		_ = l.conn.Write(context.Background(), &jsonrpc.Request{Method: method, Params: json.RawMessage(`{}`)})
+	}
+}
+
 // Close implements mcp.Connection. The SDK calls it when the session is closed
 // here, by whomever; it must not block.
 func (c *conn) Close() error {

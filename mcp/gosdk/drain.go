@@ -139,6 +139,7 @@ func (h *Handler) Close() error {
 	cancel()
 	err := h.Drain(ctx)
 	h.stop()
+	h.servers.close()
 	if !h.tasks.wait(closeTimeout) {
 		return errors.Join(err, fmt.Errorf("close: %w", ErrCut))
 	}

@@ -32,8 +32,9 @@ type events struct {
 
 	saving sync.Mutex // held over writes to the store, one at a time
 
-	mu        sync.Mutex // guards all below; never held over the store
-	standing  stream     // the standalone stream
+	mu        sync.Mutex       // guards all below; never held over the store
+	seats     map[string]*seat // who is connected to which stream, in a cluster
+	standing  stream           // the standalone stream
 	streams   map[string]*stream
 	finished  []*stream // ended with their client there, oldest first
 	delivered int64     // the last index of the standalone stream that went out; -1: none
@@ -77,6 +78,12 @@ func (e *events) Open(ctx context.Context, _, name string) error {
 	defer e.mu.Unlock()
 	if x != nil {
 		s.calls, x.stream = x.calls, s
+	}
+	if x != nil && x.seat != nil {
+		if e.seats == nil {
+			e.seats = map[string]*seat{}
+		}
+		e.seats[name] = x.seat
 	}
 	e.streams[name] = s
 	return nil

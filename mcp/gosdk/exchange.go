@@ -29,6 +29,7 @@ type exchange struct {
 	held bool
 
 	stream *stream // that the SDK opened for a POST
+	seat   *seat   // nil but in a cluster
 	// failure is why events could not be replayed.
 	failure error
 

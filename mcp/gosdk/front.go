@@ -168,6 +168,12 @@ func (h *Handler) getHere(w http.ResponseWriter, r *http.Request, s *session.Ses
 	}
 	defer l.leave(r.Method)
 	x.live = l
+	if h.opts.Cluster != nil {
+		defer x.sit()()
+		if err := x.takeSeat(); err != nil {
+			return err
+		}
+	}
 	defer l.events.release(x)
 	from := x.resume.String()
 	switch {
@@ -209,6 +215,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange, 
 			return unsupportedVersion(x.live.versions)
 		}
 		x.version = h.versions[version]
+	}
+	if h.opts.Cluster != nil && x.seat == nil {
+		defer x.sit()()
 	}
 	x.out.init(w, x)
 	r = r.WithContext(x)

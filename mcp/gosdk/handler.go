@@ -29,6 +29,9 @@ type Handler struct {
 
 	lastServer  atomic.Pointer[spoken]
 	live        registry
+	servers     servers
+	listeners   listeners
+	notices     chan notice  // of other replicas
 	sessionless *gate        // requests of the modern era
 	passing     atomic.Int64 // requests that are being forwarded, but for streams
 
@@ -60,7 +63,7 @@ func NewHandler(getServer func(*http.Request) *mcp.Server, m *session.Manager, o
 		live:        registry{max: o.MaxLive, live: map[state.Ref]*live{}},
 		sessionless: newGate(), stop: stop, ctx: ctx,
 	}
-	h.modern = mcp.NewStreamableHTTPHandler(getServer, &mcp.StreamableHTTPOptions{
+	h.modern = mcp.NewStreamableHTTPHandler(h.serverFor, &mcp.StreamableHTTPOptions{
 		Stateless:                    true,
 		JSONResponse:                 o.JSONResponse,
 		Logger:                       o.Logger,
@@ -71,9 +74,20 @@ func NewHandler(getServer func(*http.Request) *mcp.Server, m *session.Manager, o
 	h.spawn(h.watch)
 	h.spawn(h.keep)
 	if o.Cluster != nil {
-		h.spawn(h.watchStanding)
+		h.joinOthers()
 	}
 	return h, nil
+}
+
+// joinOthers begins what the Handler does because there are other replicas.
+func (h *Handler) joinOthers() {
+	h.notices = make(chan notice, noticesWaiting)
+	unsubscribe := h.opts.Cluster.Subscribe(noticeTopic, h.hear)
+	h.spawn(func() {
+		defer unsubscribe()
+		h.passNotices()
+	})
+	h.spawn(h.watchStanding)
 }
 
 // spawn runs f in a goroutine that Close waits for.

@@ -22,7 +22,11 @@ func (h *Handler) serveModern(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer h.sessionless.leave(!listens)
 	r = withRef(r, nil)
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx := r.Context()
+	if h.opts.Cluster != nil {
+		ctx = context.WithValue(ctx, handlerKey{}, h)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.sessionless.cut, cancel)()
 	h.modern.ServeHTTP(w, r.WithContext(ctx))

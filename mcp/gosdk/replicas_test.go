@@ -2,6 +2,7 @@ package gosdk
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -39,15 +40,9 @@ type replica struct {
 	gone  atomic.Bool // no client's request goes there
 }
 
-// switched is the store as one replica reaches it, or does not.
-type switched struct {
-	*memory.Store
-	cut atomic.Bool
-}
-
 func newReplicas(t testing.TB, n int, options ...func(*Options)) *replicas {
 	t.Helper()
-	rs := &replicas{t: t, store: memory.New(memory.Options{}), timeout: 3 * time.Second}
+	rs := &replicas{t: t, store: memory.New(memory.Options{}), timeout: 1 * time.Second}
 	for _, o := range options {
 		o(&rs.opts)
 	}
@@ -208,5 +203,36 @@ func TestACancellationReachesTheOwner(t *testing.T) {
 		cancel()
 		<-done
 		eventually(t, "the call ends at the owner", func() bool { return !owner.handler.live.all()[0].running() })
+	}
+}
+
+// A client whose connection broke comes back before its owner has heard of it.
+func TestWhoeverComesLastHasTheStream(t *testing.T) {
+	rs := newReplicas(t, 2)
+	p := rs.connect(withoutStream)
+	open := func(r *replica) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, r.web.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		req.Header.Set("Mcp-Session-Id", p.cs.ID())
+		return http.DefaultClient.Do(req)
+	}
+	first, err := open(rs.all[0])
+	if err != nil || first.StatusCode != http.StatusOK {
+		t.Fatalf("the first stream: %v, %v", first, err)
+	}
+	defer first.Body.Close()
+	for _, r := range []*replica{rs.all[1], rs.all[0], rs.all[1]} {
+		next, err := open(r)
+		if err != nil || next.StatusCode != http.StatusOK {
+			t.Fatalf("the next stream: %v, %v", next, err)
+		}
+		if _, err := io.Copy(io.Discard, first.Body); err != nil {
+			t.Errorf("the stream before it did not end in order: %v", err)
+		}
+		first.Body.Close()
+		first = next
 	}
 }

@@ -77,7 +77,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, body []byte, m *
 		return &streamable.Refusal{Status: http.StatusUnauthorized, Text: "not authenticated"}
 	}
 	r = withRef(r, nil)
-	server := h.getServer(r)
+	server := h.serverFor(r)
 	if server == nil {
 		return streamable.BadRequest("no server available")
 	}

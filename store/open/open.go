@@ -37,6 +37,11 @@ type Options struct {
 	// is not looked at.
 	Namespace string
 
+	// Replication is when a write is acknowledged, in place of what the URL says
+	// of it. A store that does not keep the level is a [*ReplicationError].
+	// Empty: as the URL says, or the store's default.
+	Replication state.Replication
+
 	// Caches answer repeated reads; see package store/tiered. What they hold
 	// is sealed if the store is. The zero value is none.
 	Caches Caches
@@ -85,8 +90,16 @@ func (u URL) Open(ctx context.Context, opts Options) (Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
+	u, err := u.replicated(opts.Replication)
+	if err != nil {
+		return nil, err
+	}
 	store, err := u.bare(ctx, opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkReplication(store, u, opts.Replication); err != nil {
+		_ = store.Close() // nothing was written
 		return nil, err
 	}
 	if opts.Namespace != "" {

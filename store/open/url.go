@@ -3,7 +3,6 @@ package open
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
@@ -88,15 +87,15 @@ func parseRedis(text string) (URL, error) {
 }
 
 func parsePostgres(text string) (URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || !strings.HasPrefix(text, u.Scheme+"://") {
-		// The error of package url repeats the text, password and all.
-		return URL{}, errors.New("this is no URL of PostgreSQL: write postgres://USER:PASSWORD@HOST:5432/DATABASE, special characters as %XX")
+	shown := postgres.ShownURL(text)
+	if shown == "" {
+		return URL{}, errors.New("this is no URL of PostgreSQL: write postgres://USER:PASSWORD@HOST:5432/DATABASE, " +
+			"with several hosts as HOST1:5432,HOST2:5432 and special characters as %XX")
 	}
 	if err := postgres.CheckURL(text); err != nil {
 		return URL{}, err
 	}
-	return URL{scheme: PostgreSQL, text: text, shown: "postgres://" + u.Host + u.EscapedPath()}, nil
+	return URL{scheme: PostgreSQL, text: text, shown: shown}, nil
 }
 
 // Scheme says which store it is.

@@ -29,7 +29,9 @@ func TestURLsNameStores(t *testing.T) {
 		"redis://h:1/2?addr=i": {open.Redis, "", "redis://h:1,i:6379/2"},
 		"redis://h?master=m&addr=i:7&sentinel_password=x": {open.Redis, "", "redis://h:26379,i:7/0"},
 		"rediss://:x@h:1": {open.Redis, "", "rediss://h:1/0"},
-		"postgres://ann:x@h:1/d?sslmode=disable&password=y": {open.PostgreSQL, "", "postgres://h:1/d"},
+		"postgres://ann:x@h:1/d?sslmode=disable&password=y":        {open.PostgreSQL, "", "postgres://h:1/d"},
+		"postgres://ann:x@h1,h2/d?target_session_attrs=read-write": {open.PostgreSQL, "", "postgres://h1,h2/d"},
+		"postgres://ann:x@h1:5432,[::1]:5433,h3/d?schema=s":        {open.PostgreSQL, "", "postgres://h1:5432,[::1]:5433,h3/d"},
 		"postgresql://h/d": {open.PostgreSQL, "", "postgres://h/d"},
 	} {
 		u, err := open.Parse(text)
@@ -48,19 +50,21 @@ const password = "hunter2"
 
 func TestMistakesAreExplainedWithoutThePassword(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                     "write memory:",
-		"memory:big":                           "write memory:",
-		"mysql://root:" + password + "@h":      "write memory:",
-		"nats://ann:" + password + "@h":        "not available in this build",
-		"cluster:?name=" + password:            "not available in this build",
-		"sqlite://host/path":                   "write sqlite:PATH",
-		"sqlite:x.db?key=" + password:          "write sqlite:PATH",
-		"redis:" + password:                    "no host",
-		"redis://:" + password + "@h h":        "not a URL",
-		"redis://:" + password + "@h?x=y":      "not known",
-		"postgres:" + password:                 "write postgres://",
-		"postgres://ann:" + password + "@h h/": "write postgres://",
-		"postgres://ann:" + password + "@h/?connect_timeout=x": "connect_timeout",
+		"":                                         "write memory:",
+		"memory:big":                               "write memory:",
+		"mysql://root:" + password + "@h":          "write memory:",
+		"nats://ann:" + password + "@h":            "not available in this build",
+		"cluster:?name=" + password:                "not available in this build",
+		"sqlite://host/path":                       "write sqlite:PATH",
+		"sqlite:x.db?key=" + password:              "write sqlite:PATH",
+		"redis:" + password:                        "no host",
+		"redis://:" + password + "@h h":            "not a URL",
+		"redis://:" + password + "@h?x=y":          "not known",
+		"postgres:" + password:                     "write postgres://",
+		"postgres://ann:" + password + "@h h/":     "write postgres://",
+		"postgres://ann:" + password + "@h1,h2:x/": "write postgres://",
+		"postgres://ann:" + password + "@h1,h2/?target_session_attrs=x": "target_session_attrs",
+		"postgres://ann:" + password + "@h/?connect_timeout=x":          "connect_timeout",
 	} {
 		_, err := open.Parse(text)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), password) {

@@ -161,7 +161,7 @@ func (s *Store) write(ctx context.Context, ops []*operation, sql string, args pa
 		case unsentBroken(err) && attempt < 3 && ctx.Err() == nil:
 			s.dropIdle()
 		default:
-			if broken(err) {
+			if broken(err) || readOnly(err) {
 				s.dropIdle()
 			}
 			return err

@@ -86,6 +86,13 @@ func refusesValue(pg *pgconn.PgError) bool {
 	return strings.HasPrefix(pg.Code, "22") || pg.Code == "54000" || pg.Code == "54001"
 }
 
+// readOnly reports whether the server refused to write, as a primary does that
+// has become a standby: another may have taken over.
+func readOnly(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "25006"
+}
+
 // again reports whether the server undid what it was asked for because of
 // somebody else, so that it may be tried again.
 func again(err error) bool {

@@ -205,7 +205,8 @@ func (l *listener) connect() (*pgx.Conn, error) {
 	if timeout <= 0 {
 		timeout = s.opts.Timeout
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+	// Each of several hosts has as long.
+	ctx, cancel := context.WithTimeout(l.ctx, timeout*time.Duration(1+len(cfg.ConnConfig.Fallbacks)))
 	defer cancel()
 	if cfg.BeforeConnect != nil {
 		if err := cfg.BeforeConnect(ctx, cfg.ConnConfig); err != nil {

@@ -21,7 +21,9 @@ import (
 //
 // The URL is as libpq has it. Beside the parameters of the server it may have
 // pool_max_conns, pool_min_idle_conns, pool_max_conn_idle_time,
-// pool_max_conn_lifetime, connect_timeout and schema.
+// pool_max_conn_lifetime, connect_timeout and schema. With several hosts, as in
+// postgres://one,two/sessions, the store uses the one that can be written to,
+// and goes on with another when that has taken over.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	cfg, err := opts.poolConfig(url)
 	if err != nil {
@@ -49,7 +51,13 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) 
 
 func server(cfg *pgxpool.Config) string {
 	c := cfg.ConnConfig
-	return fmt.Sprintf("%s:%d/%s", c.Host, c.Port, c.Database)
+	shown := fmt.Sprintf("%s:%d", c.Host, c.Port)
+	for _, f := range c.Fallbacks { // one host may come twice, with and without TLS
+		if host := fmt.Sprintf("%s:%d", f.Host, f.Port); !strings.HasSuffix(shown, host) {
+			shown += "," + host
+		}
+	}
+	return shown + "/" + c.Database
 }
 
 func open(ctx context.Context, pool *pgxpool.Pool, opts Options) (*Store, error) {

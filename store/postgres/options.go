@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"time"
 
@@ -53,7 +52,7 @@ type Options struct {
 
 // poolConfig returns how to connect, and fills Schema.
 func (o *Options) poolConfig(rawURL string) (*pgxpool.Config, error) {
-	rawURL, err := o.takeSchema(rawURL)
+	rawURL, err := o.takeURL(rawURL)
 	if err != nil {
 		return nil, err
 	}
@@ -91,22 +90,6 @@ func (o *Options) poolConfig(rawURL string) (*pgxpool.Config, error) {
 		params["synchronous_commit"] = o.SynchronousCommit
 	}
 	return cfg, nil
-}
-
-// takeSchema takes the parameter that is ours out of the URL: the server would
-// refuse it.
-func (o *Options) takeSchema(rawURL string) (string, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return rawURL, errors.New("give a URL such as postgres://user:password@host:5432/database")
-	}
-	q := u.Query()
-	if s := q.Get("schema"); s != "" && o.Schema == "" {
-		o.Schema = s
-	}
-	q.Del("schema")
-	u.RawQuery = q.Encode()
-	return u.String(), nil
 }
 
 // redact keeps the reason of a parse error, which may repeat the URL.

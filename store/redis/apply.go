@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/redis/rueidis"
 
@@ -16,7 +17,8 @@ type step struct {
 	index   int // in what Apply was given
 	key     state.Key
 	call    *call
-	level   Level
+	level   state.Replication
+	need    int  // replicas that must confirm it
 	others  bool // live records of other tags must be counted first, for a limit
 	op      state.Op
 	decode  func(s *Store, st *step, r reply) state.Result
@@ -93,6 +95,10 @@ func (s *Store) send(ctx context.Context, wave []*step, results []state.Result) 
 			return
 		}
 	}
+	if len(wave) == 1 && s.mode != rueidis.ClientModeCluster {
+		results[wave[0].index] = s.share(ctx, wave[0])
+		return
+	}
 	var plain []*step
 	waiting := make(map[string][]*step)
 	for _, st := range wave {
@@ -104,11 +110,31 @@ func (s *Store) send(ctx context.Context, wave []*step, results []state.Result) 
 		plain = append(plain, st)
 	}
 	if len(plain) > 0 {
-		s.finish(plain, s.run(ctx, callsOf(plain)), results)
+		s.finish(plain, s.writeTogether(ctx, plain), results)
 	}
 	for _, group := range waiting {
-		s.sendAndWait(ctx, group, results)
+		s.finish(group, s.sendAndWait(ctx, group), results)
 	}
+}
+
+// share sends a step with those of other callers.
+func (s *Store) share(ctx context.Context, st *step) state.Result {
+	need, err := s.needed(ctx, []*step{st})
+	if err != nil {
+		return state.Result{Err: err}
+	}
+	l := &s.lanes.writes
+	if need > 0 {
+		l = s.lanes.waits[st.level]
+	}
+	a, sent, err := l.ask(ctx, st)
+	switch {
+	case err == nil:
+		return s.read(st, a)
+	case sent:
+		return state.Result{Err: writeError(err)}
+	}
+	return state.Result{Err: fmt.Errorf("wait to write to redis: %w: %w", state.ErrUnavailable, err)}
 }
 
 func callsOf(steps []*step) []*call {
@@ -120,14 +146,17 @@ func callsOf(steps []*step) []*call {
 }
 
 // finish reads the answers to steps.
-func (s *Store) finish(steps []*step, answers []rueidis.RedisResult, results []state.Result) {
+func (s *Store) finish(steps []*step, answers []answer, results []state.Result) {
 	for i, st := range steps {
 		results[st.index] = s.read(st, answers[i])
 	}
 }
 
-func (s *Store) read(st *step, answer rueidis.RedisResult) state.Result {
-	b, err := answer.AsBytes()
+func (s *Store) read(st *step, a answer) state.Result {
+	if a.unsent != nil {
+		return state.Result{Err: a.unsent}
+	}
+	b, err := a.result.AsBytes()
 	if err != nil {
 		return state.Result{Err: writeError(err)}
 	}
@@ -135,5 +164,9 @@ func (s *Store) read(st *step, answer rueidis.RedisResult) state.Result {
 	if err != nil {
 		return state.Result{Err: err}
 	}
-	return st.decode(s, st, r)
+	result := st.decode(s, st, r)
+	if result.Err == nil && a.short != nil {
+		return state.Result{Err: a.short}
+	}
+	return result
 }

@@ -58,11 +58,11 @@
 // What an acknowledged write survives is what the server does for it:
 // [state.Guarantees] says Synced with appendfsync always, Buffered with
 // everysec, Volatile without an append-only file; a cluster is as good as the
-// least of its nodes. By default whatever takes access away (Delete, and Update
-// with a Rotation) waits until enough replicas have it that they and the
-// primary are the majority; see [Options.Deletes] and [Options.Writes]. A wait
-// that fails is [state.ErrUnknownOutcome]: the primary has the write, and a
-// Delete may be repeated until the replicas have it too.
+// least of its nodes. By default every write waits until enough replicas have it
+// that they and the primary are the majority; see [Options.Replication]. A wait
+// that fails is [state.ErrBelowLevel]: the primary has the write, and a Delete
+// may be repeated until the replicas have it too. Replicas are those that are
+// connected, unless [Options.Replicas] says how many there are to be.
 //
 // WAIT is no consensus. A failover may promote a replica that had not got a
 // write, and what it confirmed can still be lost with it; a primary that was

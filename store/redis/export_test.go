@@ -13,3 +13,10 @@ local stamp = struct.pack('>I8', now)
 `
 	return o
 }
+
+// WithFloors returns options for a cache that remembers so few of the
+// invalidated.
+func WithFloors(o CacheOptions, n int) CacheOptions {
+	o.floors = n
+	return o
+}

@@ -41,7 +41,11 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Record, error) {
 // after it: a record that lives then lived when it was read.
 func (s *Store) get(ctx context.Context, name string) (rueidis.RedisMessage, time.Time, error) {
 	if s.mode != rueidis.ClientModeCluster {
-		return s.getTogether(ctx, name)
+		v, _, err := s.lanes.reads.ask(ctx, name)
+		if err != nil {
+			return rueidis.RedisMessage{}, time.Time{}, err
+		}
+		return v.message, v.now, v.err
 	}
 	for try := 0; ; try++ {
 		results := s.client.DoMulti(ctx, s.client.B().Get().Key(name).Build(), s.client.B().Time().Build())

@@ -92,10 +92,13 @@ func open(ctx context.Context, client rueidis.Client, opts Options) (*Store, err
 	s.guarantees = state.Guarantees{
 		ClockError: clockError,
 		Durability: durability,
-		Shared:     true,
-		ExactTotal: s.mode != rueidis.ClientModeCluster,
+		// What all writes have: that of the weaker.
+		Replication: opts.weakest(),
+		Shared:      true,
+		ExactTotal:  s.mode != rueidis.ClientModeCluster,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.openLanes()
 	s.warm()
 	return s, nil
 }

@@ -59,7 +59,7 @@ func (s *Store) plainCall(sc *script, tag string, key state.Key, args ...string)
 
 // firstArgs are those that all scripts of one record begin with.
 func (s *Store) firstArgs(key state.Key) []string {
-	args := make([]string, 0, 18)
+	args := make([]string, 0, 8)
 	return append(args, s.floor(key.Ref.Routing()), rueidis.BinaryString(key.Ref.Bytes()), s.channel(key.Namespace))
 }
 
@@ -148,15 +148,26 @@ func (s *Store) updateCall(tag string, op *state.UpdateOp) (*call, error) {
 			return nil, err
 		}
 	}
-	hash, grace := "", "0"
+	change := make([]byte, 0, 96)
+	change = binary.BigEndian.AppendUint64(change, op.Version)
+	change = binary.BigEndian.AppendUint64(change, op.Version+1)
+	change = append(change, op.ID[:]...)
+	change = append(change, bit(op.Meta != nil), bit(op.Data != nil), bit(op.Rotate != nil))
+	change = binary.BigEndian.AppendUint32(change, uint32(metaSize(&given.Meta)))
+	change = binary.BigEndian.AppendUint32(change, uint32(dataSize(op.Data)))
 	if op.Rotate != nil {
-		hash, grace = string(op.Rotate.Hash[:]), millis(op.Rotate.Grace)
+		change = binary.BigEndian.AppendUint64(change, uint64(max(op.Rotate.Grace, 0).Milliseconds()))
+		change = append(change, op.Rotate.Hash[:]...)
 	}
-	c := s.plainCall(s.scripts.update, tag, op.Key, epoch(op.Epoch), number(op.Version), string(op.ID[:]), hash, grace,
-		flag(op.Meta != nil), rueidis.BinaryString(meta), strconv.Itoa(metaSize(&given.Meta)),
-		flag(op.Data != nil), rueidis.BinaryString(data), strconv.Itoa(dataSize(op.Data)),
-		strconv.Itoa(state.MaxRecordBytes))
-	return c, nil
+	return s.plainCall(s.scripts.update, tag, op.Key, epoch(op.Epoch),
+		rueidis.BinaryString(change), rueidis.BinaryString(data), rueidis.BinaryString(meta)), nil
+}
+
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // number writes a number as records have it.

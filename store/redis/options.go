@@ -11,30 +11,6 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
-// A Level says which replicas must have a write before it is acknowledged.
-type Level string
-
-const (
-	// Leader: the primary alone; replicas follow.
-	Leader Level = "leader"
-	// Quorum: enough replicas that they and the primary are the majority of
-	// all. Without replicas it is Leader.
-	Quorum Level = "quorum"
-	// All: the primary and every replica.
-	All Level = "all"
-)
-
-// replicas returns how many of n replicas a level asks for.
-func (l Level) replicas(n int) int {
-	switch l {
-	case Quorum:
-		return (n + 1) / 2
-	case All:
-		return n
-	}
-	return 0
-}
-
 // What zero Options stand for.
 const (
 	DefaultPrefix         = "coatcheck:"
@@ -92,13 +68,18 @@ type Options struct {
 	// DefaultTimeout.
 	Timeout time.Duration
 
+	// Replication is which replicas must have a write before it is
+	// acknowledged; [state.ReplicateNone] and [state.ReplicateLeader] are the
+	// same here. Empty: [state.ReplicateQuorum], which without replicas waits
+	// for nobody. A write below its level is [state.ErrBelowLevel].
+	Replication state.Replication
 	// Deletes is what Delete, and Update with a Rotation, wait for: what takes
-	// access away. Empty: Quorum.
-	Deletes Level
-	// Writes is what all other writes wait for. Empty: Leader.
-	Writes Level
+	// access away. Empty: Replication.
+	Deletes state.Replication
+	// Writes is what all other writes wait for. Empty: Replication.
+	Writes state.Replication
 	// Replicas is how many replicas each primary is meant to have. With it, a
-	// write that waits is [state.ErrUnknownOutcome] as long as too few of them
+	// write that waits is [state.ErrBelowLevel] as long as too few of them
 	// are there. Zero: as many as are connected, and none is none to wait for.
 	Replicas int
 	// WaitTimeout bounds a wait for replicas. Zero: DefaultWaitTimeout.
@@ -148,8 +129,9 @@ func (o Options) defaults() Options {
 	def(&o.ConnectTimeout, DefaultConnectTimeout)
 	def(&o.Timeout, DefaultTimeout)
 	def(&o.WaitTimeout, DefaultWaitTimeout)
-	def(&o.Deletes, Quorum)
-	def(&o.Writes, Leader)
+	def(&o.Replication, state.ReplicateQuorum)
+	def(&o.Deletes, o.Replication)
+	def(&o.Writes, o.Replication)
 	def(&o.Pool.Max, DefaultPoolMax)
 	def(&o.Pool.IdleTimeout, DefaultPoolIdle)
 	def(&o.ClientName, "coatcheck")
@@ -168,9 +150,9 @@ func (o *Options) check() error {
 	if strings.ContainsAny(o.Prefix, "{}") {
 		return invalid("prefix", "must not contain braces, since those decide where a cluster keeps a key")
 	}
-	for what, l := range map[string]Level{"deletes": o.Deletes, "writes": o.Writes} {
-		if l != Leader && l != Quorum && l != All {
-			return invalid(what, fmt.Sprintf("%q is none of leader, quorum and all", string(l)))
+	for what, l := range map[string]state.Replication{"replication": o.Replication, "deletes": o.Deletes, "writes": o.Writes} {
+		if _, err := state.ParseReplication(string(l)); err != nil {
+			return invalid(what, fmt.Sprintf("%q is none of none, leader, quorum and all", string(l)))
 		}
 	}
 	for what, d := range map[string]time.Duration{
@@ -221,4 +203,14 @@ func (o *Options) checkServers() error {
 
 func invalid(what, why string) error {
 	return fmt.Errorf("redis store: %w", &state.InvalidError{What: what, Why: why})
+}
+
+// weakest is the level that every write reaches.
+func (o *Options) weakest() state.Replication {
+	for _, l := range []state.Replication{state.ReplicateNone, state.ReplicateLeader, state.ReplicateQuorum} {
+		if o.Deletes == l || o.Writes == l {
+			return l
+		}
+	}
+	return state.ReplicateAll
 }

@@ -60,7 +60,7 @@ func TestServersThatRefuseAreUnavailable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redisserver.Start(t)
-			s := open(t, redis.Options{Addresses: []string{server.Addr()}, Deletes: redis.Leader})
+			s := open(t, redis.Options{Addresses: []string{server.Addr()}, Deletes: state.ReplicateLeader})
 			key := create(t, s, "alice")
 			server.Do(c.on...)
 			for _, op := range []state.Op{

@@ -28,7 +28,9 @@ func TestDeletesWaitForReplicas(t *testing.T) {
 	primary := redisserver.Start(t, quickReplicas...)
 	replica := primary.Replica()
 	patient := open(t, redis.Options{Addresses: []string{primary.Addr()}, WaitTimeout: time.Minute})
-	s := open(t, redis.Options{Addresses: []string{primary.Addr()}, WaitTimeout: 100 * time.Millisecond})
+	s := open(t, redis.Options{
+		Addresses: []string{primary.Addr()}, WaitTimeout: 100 * time.Millisecond, Writes: state.ReplicateLeader,
+	})
 	first, second := create(t, s, "alice"), create(t, s, "alice")
 	do(t, patient, revocation(first))
 	waits := calls(primary, "wait")
@@ -41,7 +43,8 @@ func TestDeletesWaitForReplicas(t *testing.T) {
 	// What waits for nobody goes on.
 	do(t, s, state.TouchOp{Key: second, Idle: time.Hour})
 	err := s.Apply(context.Background(), revocation(second))[0].Err
-	if !errors.Is(err, state.ErrUnknownOutcome) {
+	var below *state.BelowLevelError
+	if !errors.As(err, &below) || !errors.Is(err, state.ErrUnknownOutcome) || below.Need != 1 || below.Have != 0 || below.Level != state.ReplicateQuorum {
 		t.Fatalf("Delete while the replica is silent: %v", err)
 	}
 	// The primary has it all the same; repeated, it is still not acknowledged.
@@ -84,11 +87,14 @@ func TestLevelsSayHowManyReplicasToWaitFor(t *testing.T) {
 		opts redis.Options
 		ok   bool
 	}{
-		"quorum of two replicas is one":     {redis.Options{Writes: redis.Quorum}, true},
-		"all are both":                      {redis.Options{Writes: redis.All}, false},
-		"leader waits for none":             {redis.Options{Writes: redis.Leader}, true},
-		"quorum of four replicas is two":    {redis.Options{Writes: redis.Quorum, Replicas: 4}, false},
-		"replicas that are missing, leader": {redis.Options{Writes: redis.Leader, Replicas: 9}, true},
+		"quorum is the default":             {redis.Options{}, true},
+		"quorum of two replicas is one":     {redis.Options{Replication: state.ReplicateQuorum}, true},
+		"all are both":                      {redis.Options{Replication: state.ReplicateAll}, false},
+		"none waits for none":               {redis.Options{Replication: state.ReplicateNone}, true},
+		"writes may have their own":         {redis.Options{Replication: state.ReplicateAll, Writes: state.ReplicateQuorum}, true},
+		"leader waits for none":             {redis.Options{Writes: state.ReplicateLeader}, true},
+		"quorum of four replicas is two":    {redis.Options{Writes: state.ReplicateQuorum, Replicas: 4}, false},
+		"replicas that are missing, leader": {redis.Options{Writes: state.ReplicateLeader, Replicas: 9}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.opts.Addresses, c.opts.WaitTimeout = []string{primary.Addr()}, 200*time.Millisecond
@@ -97,7 +103,7 @@ func TestLevelsSayHowManyReplicasToWaitFor(t *testing.T) {
 			}
 			s := open(t, c.opts)
 			err := s.Apply(context.Background(), creation(newKey(t, 1), "alice"))[0].Err
-			if c.ok && err != nil || !c.ok && !errors.Is(err, state.ErrUnknownOutcome) {
+			if c.ok && err != nil || !c.ok && !errors.Is(err, state.ErrBelowLevel) {
 				t.Errorf("got %v", err)
 			}
 		})

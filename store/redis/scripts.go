@@ -4,7 +4,10 @@ import (
 	"crypto/sha1"
 	"embed"
 	"encoding/hex"
+	"strconv"
 	"strings"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 //go:embed lua/*.lua
@@ -64,7 +67,7 @@ func (s *scripts) all() []*script {
 func compose(flags string, parts ...string) *script {
 	source := flags + "\n"
 	for _, p := range parts {
-		source += strings.Replace(p, "-- FENCE\n", part("fence"), 1)
+		source += strings.NewReplacer("-- FENCE\n", part("fence"), "MAX_RECORD", strconv.Itoa(state.MaxRecordBytes)).Replace(p)
 	}
 	sum := sha1.Sum([]byte(source))
 	return &script{source: source, sha: hex.EncodeToString(sum[:])}

@@ -24,7 +24,7 @@ type Store struct {
 	scripts    *scripts
 	lent       *semaphore.Weighted // connections of the pool that are in use
 	replicas   replicaCounts
-	together   together
+	lanes      lanes
 
 	// seen is the latest time seen of each routing byte's server, in Unix
 	// milliseconds. The store's time never falls behind it, so that it does

@@ -2,112 +2,100 @@ package redis
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
+// A server that holds all keys is asked by several callers at once: one MGET
+// and one TIME for their reads, one round trip for their writes, and where
+// those wait for replicas one wait. A cluster has them in different places.
 const (
-	// togetherFlights is how many batches of reads are under way at most.
-	togetherFlights = 2
-	// togetherSize bounds a batch.
-	togetherSize = 64
+	// flightsAtOnce: two, so that the server works on one while the client
+	// does on the other. Fewer callers make smaller round trips.
+	flightsAtOnce = 2
+	// waitsAtOnce is more, since those mostly wait.
+	waitsAtOnce = 4
 )
 
-// together joins reads that are asked for while others are under way into one
-// MGET and one TIME. A read that is alone goes at once. It is for servers that
-// hold all keys: a cluster has them in different places.
-type together struct {
-	mu      sync.Mutex // guards all below
-	flights int
-	waiting []*getBatch // the last may still take more
+// lanes are those of a store.
+type lanes struct {
+	reads  lane[string, value]
+	writes lane[*step, answer]
+	// waits are those of writes that wait for replicas, by level.
+	waits map[state.Replication]*lane[*step, answer]
 }
 
-// A getBatch is one round trip for several callers.
-type getBatch struct {
-	names []string
-	done  chan struct{} // closed when the answers are there
-	// Written before done is closed.
-	values []rueidis.RedisMessage
-	now    time.Time
-	err    error
+// A value is what stands under a name, and the server's time, read after it.
+type value struct {
+	message rueidis.RedisMessage
+	now     time.Time
+	err     error
 }
 
-// get returns what stands under a name and the server's time, read after it.
-func (s *Store) getTogether(ctx context.Context, name string) (rueidis.RedisMessage, time.Time, error) {
-	t := &s.together
-	t.mu.Lock()
-	if t.flights < togetherFlights {
-		t.flights++
-		t.mu.Unlock()
-		b := &getBatch{names: []string{name}}
-		s.fly(ctx, b)
-		t.landed(s)
-		return b.value(0)
+// An answer is what a write was answered.
+type answer struct {
+	result rueidis.RedisResult
+	unsent error // why nothing was sent
+	short  error // which replicas are missing from a write that was done
+}
+
+func (s *Store) openLanes() {
+	s.lanes.reads = lane[string, value]{
+		fly: s.readTogether, weigh: func(string) int { return 0 }, atOnce: flightsAtOnce, pumps: &s.pumps,
 	}
-	b := t.last()
-	at := len(b.names)
-	b.names = append(b.names, name)
-	t.mu.Unlock()
-	select {
-	case <-b.done:
-		return b.value(at)
-	case <-ctx.Done():
-		return rueidis.RedisMessage{}, time.Time{}, ctx.Err()
+	s.lanes.writes = lane[*step, answer]{
+		fly: s.writeTogether, weigh: (*step).bytes, atOnce: flightsAtOnce, pumps: &s.pumps,
+	}
+	s.lanes.waits = make(map[state.Replication]*lane[*step, answer])
+	for _, level := range []state.Replication{state.ReplicateQuorum, state.ReplicateAll} {
+		s.lanes.waits[level] = &lane[*step, answer]{
+			fly: s.waitTogether, admit: s.admit, life: s.ctx,
+			weigh: (*step).bytes, atOnce: waitsAtOnce, pumps: &s.pumps,
+		}
 	}
 }
 
-func (b *getBatch) value(i int) (rueidis.RedisMessage, time.Time, error) {
-	if b.err != nil {
-		return rueidis.RedisMessage{}, time.Time{}, b.err
+// bytes is about how much a step has to send.
+func (st *step) bytes() int {
+	n := 0
+	for _, arg := range st.call.args {
+		n += len(arg)
 	}
-	return b.values[i], b.now, nil
+	return n
 }
 
-// last returns the batch that takes more; mu is held.
-func (t *together) last() *getBatch {
-	if n := len(t.waiting); n > 0 && len(t.waiting[n-1].names) < togetherSize {
-		return t.waiting[n-1]
-	}
-	b := &getBatch{done: make(chan struct{}), names: make([]string, 0, togetherSize)}
-	t.waiting = append(t.waiting, b)
-	return b
-}
-
-// landed ends a flight, or begins the next in its place. That one outlives the
-// caller who began it, so it does not end with the caller's context; it ends
-// when the connection does.
-func (t *together) landed(s *Store) {
-	t.mu.Lock()
-	if len(t.waiting) == 0 {
-		t.flights--
-		t.mu.Unlock()
-		return
-	}
-	next := t.waiting[0]
-	t.waiting[0] = nil
-	t.waiting = t.waiting[1:]
-	t.mu.Unlock()
-	// Whoever calls is waited for by Close, and so is this.
-	s.pumps.Go(func() {
-		s.fly(context.Background(), next)
-		close(next.done)
-		t.landed(s)
-	})
-}
-
-// fly makes the round trip.
-func (s *Store) fly(ctx context.Context, b *getBatch) {
+// readTogether makes the round trip of several reads.
+func (s *Store) readTogether(ctx context.Context, names []string) []value {
+	values := make([]value, len(names))
 	for try := 0; ; try++ {
 		c := s.client.B()
-		results := s.client.DoMulti(ctx, c.Mget().Key(b.names...).Build(), c.Time().Build())
-		b.values, b.err = results[0].ToArray()
-		if b.err == nil {
-			b.now, b.err = s.timeOf(results[1])
+		results := s.client.DoMulti(ctx, c.Mget().Key(names...).Build(), c.Time().Build())
+		messages, err := results[0].ToArray()
+		var now time.Time
+		if err == nil {
+			now, err = s.timeOf(results[1])
 		}
-		if try > 0 || !broken(ctx, b.err) {
-			return
+		if try == 0 && broken(ctx, err) {
+			continue
 		}
+		for i := range values {
+			values[i] = value{now: now, err: err}
+			if err == nil {
+				values[i].message = messages[i]
+			}
+		}
+		return values
 	}
+}
+
+// writeTogether makes the round trip of several writes.
+func (s *Store) writeTogether(ctx context.Context, steps []*step) []answer {
+	answers := make([]answer, len(steps))
+	for i, r := range s.run(ctx, callsOf(steps)) {
+		answers[i].result = r
+	}
+	return answers
 }

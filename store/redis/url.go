@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // ParseURL reads Options from a URL:
@@ -32,8 +34,10 @@ import (
 //	pipelines         pipelined connections to each server: 1, 2, 4, 8 or 16
 //	connect_timeout   (3s)
 //	timeout           how long a server may be silent (3s)
-//	deletes, writes   leader, quorum or all: what deletes (quorum) and other
-//	                  writes (leader) wait for
+//	replication       none, leader, quorum (where there are replicas) or all:
+//	                  which of them have a write when it is acknowledged
+//	deletes, writes   the same for deletes and new secrets, and for all other
+//	                  writes, where they are to differ
 //	replicas          how many replicas each primary is meant to have (as many
 //	                  as are connected)
 //	wait_timeout      bound of a wait for replicas (1s)
@@ -69,8 +73,9 @@ func ParseURL(text string) (Options, error) {
 		Pipelines:      p.number("pipelines"),
 		ConnectTimeout: p.duration("connect_timeout"),
 		Timeout:        p.duration("timeout"),
-		Deletes:        Level(p.text("deletes")),
-		Writes:         Level(p.text("writes")),
+		Replication:    state.Replication(p.text("replication")),
+		Deletes:        state.Replication(p.text("deletes")),
+		Writes:         state.Replication(p.text("writes")),
 		Replicas:       p.number("replicas"),
 		WaitTimeout:    p.duration("wait_timeout"),
 		ClockError:     p.duration("clock_error"),

@@ -26,7 +26,7 @@ import (
 func TestParseURLReadsEverything(t *testing.T) {
 	o, err := redis.ParseURL("redis://ann:s%40cret@h1/3?addr=h2:7000&addr=h3&master=mine&mode=sentinel" +
 		"&sentinel_username=su&sentinel_password=sp&prefix=p:&pool_max=9&pool_min_idle=2&pool_idle_timeout=7s" +
-		"&pipelines=4&connect_timeout=1s&timeout=2s&deletes=all&writes=quorum&replicas=2&wait_timeout=300ms" +
+		"&pipelines=4&connect_timeout=1s&timeout=2s&replication=leader&deletes=all&writes=quorum&replicas=2&wait_timeout=300ms" +
 		"&clock_error=20ms&client_name=me")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestParseURLReadsEverything(t *testing.T) {
 		Addresses: []string{"h1:26379", "h2:7000", "h3:26379"}, Mode: redis.Sentinel, Database: 3,
 		Username: "ann", Password: "s@cret", Master: "mine", SentinelUsername: "su", SentinelPassword: "sp",
 		Prefix: "p:", Pool: redis.Pool{Max: 9, MinIdle: 2, IdleTimeout: 7 * time.Second}, Pipelines: 4,
-		ConnectTimeout: time.Second, Timeout: 2 * time.Second, Deletes: redis.All, Writes: redis.Quorum,
+		ConnectTimeout: time.Second, Timeout: 2 * time.Second, Replication: state.ReplicateLeader, Deletes: state.ReplicateAll, Writes: state.ReplicateQuorum,
 		Replicas: 2, WaitTimeout: 300 * time.Millisecond, ClockError: 20 * time.Millisecond, ClientName: "me",
 	}
 	if got, want := show(o), show(want); got != want {
@@ -57,7 +57,7 @@ func show(o redis.Options) string {
 	var b strings.Builder
 	for _, f := range []any{
 		o.Addresses, o.Mode, o.Database, o.Username, o.Password, o.Master, o.SentinelUsername, o.SentinelPassword, o.Prefix,
-		o.Pool, o.Pipelines, o.ConnectTimeout, o.Timeout, o.Deletes, o.Writes, o.Replicas, o.WaitTimeout, o.ClockError, o.ClientName,
+		o.Pool, o.Pipelines, o.ConnectTimeout, o.Timeout, o.Replication, o.Deletes, o.Writes, o.Replicas, o.WaitTimeout, o.ClockError, o.ClientName,
 	} {
 		b.WriteString(strings.TrimSpace(fmt.Sprint(f)) + "\n")
 	}

@@ -27,7 +27,9 @@ type replicaCount struct {
 const countFor = time.Second
 
 // waits reports whether a level may ask for replicas.
-func (s *Store) waits(l Level) bool { return l != Leader }
+func (s *Store) waits(l state.Replication) bool {
+	return l == state.ReplicateQuorum || l == state.ReplicateAll
+}
 
 // waitGroup names what may be sent on one connection: with a cluster the keys
 // of one slot.
@@ -40,65 +42,93 @@ func (s *Store) waitGroup(key state.Key) string {
 
 // sendAndWait sends steps of one group and waits until replicas have them. If
 // there are none to wait for it is like any other.
-func (s *Store) sendAndWait(ctx context.Context, group []*step, results []state.Result) {
+func (s *Store) sendAndWait(ctx context.Context, group []*step) []answer {
 	need, err := s.needed(ctx, group)
 	if err != nil {
-		fail(results, group, err)
-		return
+		return unsent(group, err)
 	}
 	if need == 0 {
-		s.finish(group, s.run(ctx, callsOf(group)), results)
-		return
+		return s.writeTogether(ctx, group)
 	}
+	release, err := s.admit(ctx)
+	if err != nil {
+		return unsent(group, err)
+	}
+	defer release()
+	return s.waitTogether(ctx, group)
+}
+
+// unsent answers what could not be sent.
+func unsent(group []*step, err error) []answer {
+	answers := make([]answer, len(group))
+	for i := range answers {
+		answers[i].unsent = err
+	}
+	return answers
+}
+
+// admit waits for a connection of the pool: those who wait for replicas have
+// one each.
+func (s *Store) admit(ctx context.Context) (release func(), err error) {
 	if err := s.lend(ctx); err != nil {
-		fail(results, group, err)
-		return
+		return nil, err
 	}
-	defer s.lent.Release(1)
+	return func() { s.lent.Release(1) }, nil
+}
+
+// waitTogether makes the round trip of several writes that wait for replicas.
+// A connection of the pool has been lent.
+func (s *Store) waitTogether(ctx context.Context, group []*step) []answer {
+	need := 0
+	for _, st := range group {
+		need = max(need, st.need)
+	}
 	var waited rueidis.RedisResult
 	// The wait travels with the writes and is for all of the connection, so
 	// it is the client that keeps them together, on one of its own.
-	answers := s.runBy(callsOf(group), func(cmds []rueidis.Completed) []rueidis.RedisResult {
+	results := s.runBy(callsOf(group), func(cmds []rueidis.Completed) []rueidis.RedisResult {
 		wait := s.client.B().Wait().Numreplicas(int64(need)).Timeout(s.opts.WaitTimeout.Milliseconds()).Build()
 		all := s.client.DoMulti(ctx, append(cmds, wait)...)
 		waited = all[len(cmds)]
 		return all[:len(cmds)]
 	})
-	s.finish(group, answers, results)
 	have, err := waited.AsInt64()
-	if err == nil && have >= int64(need) {
-		return
-	}
-	for _, st := range group {
-		if results[st.index].Err == nil {
-			results[st.index] = state.Result{Err: notReplicated(have, need, err)}
+	answers := make([]answer, len(group))
+	for i, r := range results {
+		answers[i].result = r
+		if err != nil || have < int64(group[i].need) {
+			answers[i].short = notReplicated(have, group[i], err)
 		}
 	}
+	return answers
 }
 
-func notReplicated(have int64, need int, err error) error {
+func notReplicated(have int64, st *step, err error) error {
 	if err != nil {
 		return writeError(err)
 	}
-	return fmt.Errorf("write to redis: %w: on the primary, but %d of %d replicas confirmed it in time",
-		state.ErrUnknownOutcome, have, need)
+	return fmt.Errorf("write to redis: %w", &state.BelowLevelError{Level: st.level, Have: int(have), Need: st.need})
 }
 
-// needed returns how many replicas a group needs: what the strictest of its
-// steps does.
+// needed finds out how many replicas each step of a group needs, and returns the
+// most.
 func (s *Store) needed(ctx context.Context, group []*step) (int, error) {
-	n := s.opts.Replicas
-	if n == 0 {
-		var err error
-		if n, err = s.countReplicas(ctx, group[0].key); err != nil {
-			return 0, err
-		}
-	}
-	need := 0
+	most := 0
 	for _, st := range group {
-		need = max(need, st.level.replicas(n))
+		if !s.waits(st.level) {
+			continue
+		}
+		n := s.opts.Replicas
+		if n == 0 {
+			var err error
+			if n, err = s.countReplicas(ctx, st.key); err != nil {
+				return 0, err
+			}
+		}
+		st.need = st.level.Followers(n)
+		most = max(most, st.need)
 	}
-	return need, nil
+	return most, nil
 }
 
 // countReplicas returns how many replicas the primary of a key has.

@@ -272,6 +272,23 @@ func (s *Server) Exec(t testing.TB, database, sql string) {
 	}
 }
 
+// Ask returns the only value of a query, as text.
+func (s *Server) Ask(t testing.TB, database, sql string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		t.Fatalf("connect to PostgreSQL: %v", err)
+	}
+	defer conn.Close(ctx)
+	var text string
+	if err := conn.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return text
+}
+
 // Kill ends the server as a crash does, with SIGKILL to each of its processes.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
@@ -355,6 +372,22 @@ func (s *Server) children() []int {
 		}
 	}
 	return pids
+}
+
+// ProcessorTime returns what the processes that the server has now have used
+// so far.
+func (s *Server) ProcessorTime() time.Duration {
+	var sum time.Duration
+	for _, pid := range append(s.children(), s.cmd.Process.Pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+		if err != nil {
+			continue // it has just ended
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, _ := strconv.ParseInt(first, 10, 64)
+		sum += time.Duration(ns)
+	}
+	return sum
 }
 
 func zombie(pid int) bool { return statField(pid, 0) == "Z" }

@@ -1,42 +1,45 @@
--- KEYS: record, sequence. ARGV: floor, ref, channel, epoch, version, op,
--- new hash, grace, meta given, meta, its size, data given, data, its size,
--- greatest size.
+-- KEYS: record, sequence. ARGV: floor, ref, channel, epoch, what is to change,
+-- data, metadata. What is to change: the version, the one after it, the
+-- operation; flags: metadata given, data given, secret given; sizes of metadata
+-- and data; and, with a secret, grace and hash.
+local change = ARGV[5]
 local nmetasize, ndata, ndatasize = struct.unpack('>I4I4I4', head, 156)
-local metagiven, datagiven = ARGV[9] == '1', ARGV[12] == '1'
-local metasize, datasize = nmetasize, ndatasize
-if metagiven then metasize = tonumber(ARGV[11]) end
-if datagiven then datasize = tonumber(ARGV[14]) end
+local metagiven, datagiven, rotates, metasize, datasize = struct.unpack('>BBBI4I4', change, 33)
+if metagiven == 0 then metasize = nmetasize end
+if datagiven == 0 then datasize = ndatasize end
 -- FENCE
 local version = string.sub(head, 3, 10)
-if ARGV[5] ~= version then return 'v' .. stamp .. version end
+if string.sub(change, 1, 8) ~= version then return 'v' .. stamp .. version end
 local size = nuser + metasize + datasize
-if size > tonumber(ARGV[15]) then return 'z' .. stamp .. struct.pack('>I8', size) end
+if size > MAX_RECORD then return 'z' .. stamp .. struct.pack('>I8', size) end
 
-local secret = string.sub(head, 59, 130) -- until, hash, previous
-if ARGV[7] ~= '' then
-  local grace = tonumber(ARGV[8])
-  if grace > 0 then
-    secret = struct.pack('>I8', now + grace) .. ARGV[7] .. string.sub(head, 67, 98)
-  else
-    secret = string.rep('\0', 8) .. ARGV[7] .. string.rep('\0', 32)
-  end
-end
-version = bump(version)
+version = string.sub(change, 9, 16)
 local revision = bump(string.sub(head, 11, 18))
 local stamps = version .. revision .. string.sub(head, 19, 58)
-local fixed = stamps .. secret .. ARGV[6]
+local fixed -- stamps; until, hash, previous; operation
+if rotates == 0 then
+  fixed = stamps .. string.sub(head, 59, 130) .. string.sub(change, 17, 32)
+else
+  local grace, hash = struct.unpack('>I8', change, 44), string.sub(change, 52, 83)
+  if grace > 0 then
+    fixed = stamps .. struct.pack('>I8', now + grace) .. hash .. string.sub(head, 67, 98) .. string.sub(change, 17, 32)
+  else
+    fixed = stamps .. string.rep('\0', 8) .. hash .. string.rep('\0', 32) .. string.sub(change, 17, 32)
+  end
+end
 local at = 167 + nkind + nuser + nowner -- where the metadata begin
-if not metagiven and not datagiven then
-  redis.call('SETRANGE', KEYS[1], 2, fixed)
-elseif not metagiven and #ARGV[13] > 0 and 2 * #ARGV[13] + 1024 >= ndata then
+local data = ARGV[6]
+if metagiven == 0 and datagiven == 0 then
+  redis.call('SETRANGE', KEYS[1], '2', fixed)
+elseif metagiven == 0 and #data > 0 and 2 * #data + 1024 >= ndata then
   -- Data are last. What is left behind shorter ones is not looked at, and
   -- goes with the next write that makes it too much.
-  redis.call('SETRANGE', KEYS[1], 2, fixed .. string.sub(head, 147, 159) .. struct.pack('>I4I4', #ARGV[13], datasize))
-  redis.call('SETRANGE', KEYS[1], at + nmeta, ARGV[13])
+  redis.call('SETRANGE', KEYS[1], '2', fixed .. string.sub(head, 147, 159) .. struct.pack('>I4I4', #data, datasize))
+  redis.call('SETRANGE', KEYS[1], at + nmeta, data)
 else
-  local meta, data = ARGV[10], ARGV[13]
-  if not metagiven then meta = redis.call('GETRANGE', KEYS[1], at, at + nmeta - 1) end
-  if not datagiven then data = redis.call('GETRANGE', KEYS[1], at + nmeta, at + nmeta + ndata - 1) end
+  local meta = ARGV[7]
+  if metagiven == 0 then meta = redis.call('GETRANGE', KEYS[1], at, at + nmeta - 1) end
+  if datagiven == 0 then data = redis.call('GETRANGE', KEYS[1], at + nmeta, at + nmeta + ndata - 1) end
   redis.call('SET', KEYS[1], 'r\1' .. fixed ..
     struct.pack('>BI2I2I4I4I4I4', nkind, nuser, nowner, #meta, metasize, #data, datasize) ..
     redis.call('GETRANGE', KEYS[1], 167, at - 1) .. meta .. data)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A shopper is a client that does what clients do, over and over, and keeps
+// A patron is a client that does what clients do, over and over, and keeps
 // account of what it was told.
-type shopper struct {
+type patron struct {
 	t      testing.TB
 	name   string
 	p      peer
@@ -26,7 +26,7 @@ type shopper struct {
 	deeds        []deed
 }
 
-// A deed is something that a shopper did.
+// A deed is something that a patron did.
 type deed struct {
 	what         string
 	began, ended time.Time
@@ -36,11 +36,15 @@ type deed struct {
 // callGives is how long a call may take before its client gives up.
 const callGives = 20 * time.Second
 
-// newShopper connects the nth client.
-func newShopper(t testing.TB, n int, url string) *shopper {
+// newPatron connects the nth client: one of each kind in turn.
+func newPatron(t testing.TB, n int, url string) *patron {
 	t.Helper()
-	c := clients[n%len(clients)]
-	s := &shopper{
+	return connectPatron(t, n, clients[n%len(clients)], url, "")
+}
+
+func connectPatron(t testing.TB, n int, c client, url, token string) *patron {
+	t.Helper()
+	s := &patron{
 		t: t, name: fmt.Sprintf("%s %d", c.name, n), p: c.peer(t), modern: c.modern,
 		basket: map[string]any{}, note: fmt.Sprintf("note:///board-%d", n%4), replicas: map[string]int{},
 	}
@@ -50,7 +54,7 @@ func newShopper(t testing.TB, n int, url string) *shopper {
 	case *node:
 		p.gives = callGives
 	}
-	if err := s.p.connect(url, ""); err != nil {
+	if err := s.p.connect(url, token); err != nil {
 		t.Fatalf("%s: connect: %v", s.name, err)
 	}
 	s.id = s.p.session()
@@ -64,7 +68,7 @@ func newShopper(t testing.TB, n int, url string) *shopper {
 }
 
 // shop goes on until stop is closed.
-func (s *shopper) shop(stop <-chan struct{}) {
+func (s *patron) shop(stop <-chan struct{}) {
 	for n := 0; ; n++ {
 		select {
 		case <-stop:
@@ -77,7 +81,7 @@ func (s *shopper) shop(stop <-chan struct{}) {
 }
 
 // do does one thing.
-func (s *shopper) do(n int) {
+func (s *patron) do(n int) {
 	d := deed{began: time.Now()}
 	switch rand.N(10) {
 	case 0, 1, 2, 3:
@@ -104,7 +108,7 @@ func (s *shopper) do(n int) {
 }
 
 // call calls a tool. A tool error is an error.
-func (s *shopper) call(tool string, args map[string]any) (result, error) {
+func (s *patron) call(tool string, args map[string]any) (result, error) {
 	r, err := s.p.call(tool, args)
 	if err == nil && r.IsError {
 		err = fmt.Errorf("tool error: %s", r.text())
@@ -112,7 +116,7 @@ func (s *shopper) call(tool string, args map[string]any) (result, error) {
 	return r, err
 }
 
-func (s *shopper) add(item string) error {
+func (s *patron) add(item string) error {
 	args := map[string]any{"item": item}
 	for k, v := range s.basket {
 		args[k] = v
@@ -126,7 +130,7 @@ func (s *shopper) add(item string) error {
 }
 
 // look compares the basket with what is known of it.
-func (s *shopper) look() error {
+func (s *patron) look() error {
 	r, err := s.call("view_basket", s.basket)
 	if err != nil {
 		return err
@@ -141,7 +145,7 @@ func (s *shopper) look() error {
 	return nil
 }
 
-func (s *shopper) greet() error {
+func (s *patron) greet() error {
 	r, err := s.call("ask_name", map[string]any{})
 	if err == nil && r.Structured["greeting"] != "Hello, Ada!" {
 		s.t.Errorf("%s: ask_name = %v", s.name, r.Structured)
@@ -149,7 +153,7 @@ func (s *shopper) greet() error {
 	return err
 }
 
-func (s *shopper) count() error {
+func (s *patron) count() error {
 	before := s.p.seen().count(named("progress"))
 	_, err := s.call("countdown", map[string]any{"seconds": 1})
 	if err == nil && s.p.seen().count(named("progress")) == before {
@@ -158,7 +162,7 @@ func (s *shopper) count() error {
 	return err
 }
 
-func (s *shopper) who() error {
+func (s *patron) who() error {
 	r, err := s.call("whoami", map[string]any{})
 	if err != nil {
 		return err

@@ -1,0 +1,2 @@
+void(generation + 1)
+return 1
