@@ -44,7 +44,7 @@ type cli struct {
 	Sessions sessionsCmd `cmd:"" help:"Look at the sessions in a store, and end them."`
 	Store    storeCmd    `cmd:"" help:"Move everything from one store to another."`
 	Keys     keysCmd     `cmd:"" help:"Make a key ring, look at it, and rotate its keys."`
-	Doctor   doctorCmd   `cmd:"" help:"Examine a store and say what is wrong with it."`
+	Doctor   doctorCmd   `cmd:"" help:"Examine a store and a configuration, and say what is wrong with them."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -34,6 +34,8 @@ type sessionsFlags struct {
 	storeFlags `embed:""`
 	adminFlags `embed:""`
 	JSON       bool `name:"json" help:"Print one JSON object a line."`
+
+	observe func(context.Context, session.Event) // nil: nobody is told
 }
 
 // with gives fn the sessions of the store, or of the server if one is named.
@@ -46,7 +48,7 @@ func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error)
 		return fn(client)
 	}
 	return f.withStore(ctx, func(store state.Store) error {
-		return fn(admin.NewLocal(store, f.Namespace, nil))
+		return fn(admin.NewLocal(store, f.Namespace, f.observe))
 	})
 }
 

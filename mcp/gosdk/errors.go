@@ -70,10 +70,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // worthLogging reports whether an operator may have to act on the error: not on
-// what clients do wrong, nor on those who left.
+// what clients do wrong, nor on those who left. What limits refuse is an event
+// of the Manager's; a line for each would be one more thing to flood.
 func worthLogging(err error) bool {
 	var refusal *streamable.Refusal
-	for _, expected := range []error{context.Canceled, cluster.ErrMoved, cluster.ErrTake, cluster.ErrUnconfirmed} {
+	for _, expected := range []error{context.Canceled, session.ErrLimit, cluster.ErrMoved, cluster.ErrTake, cluster.ErrUnconfirmed} {
 		if errors.Is(err, expected) {
 			return false
 		}
