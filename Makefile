@@ -4,13 +4,16 @@
 # other processes, where it sees nothing.
 RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench)
 
+# A package is cut off after so long: it hangs then, however slow the machine is.
+LIMIT = -timeout 30m
+
 .PHONY: build test check race bench deps clean
 
 build:
 	go build -o bin/coatcheck ./cmd/coatcheck
 
 test: deps
-	go run ./internal/testkit/report ./...
+	go run ./internal/testkit/report $(LIMIT) ./...
 
 deps:
 	@internal/testkit/install
@@ -20,8 +23,8 @@ check:
 	go vet ./...
 	go tool staticcheck ./...
 
-race:
-	go run ./internal/testkit/report -race $(RACE)
+race: deps
+	go run ./internal/testkit/report $(LIMIT) -race $(RACE)
 
 # Paired with what a user would take instead; prints ratios.
 bench:
