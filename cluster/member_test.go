@@ -309,7 +309,7 @@ func TestLapseIsNoticedWhenItComes(t *testing.T) {
 		if p := a.locate(owner); p.Where != Elsewhere {
 			t.Errorf("before: %+v", p)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(a.opts.beat() / 4)
 		if p := a.locate(owner); p.Where != Free {
 			t.Errorf("after: %+v", p)
 		}

@@ -24,20 +24,22 @@ func (l *letter) size() int { return letterFixed + len(l.topic) + len(l.payload)
 type outbox struct {
 	node *Node
 	peer *peer
+	life context.Context // until the outbox is closed, or the node
+	end  context.CancelFunc
 
 	mu      sync.Mutex // guards all below
 	letters []letter   // the first has the number first
 	first   uint64     // starts beyond that of an earlier outbox for the same peer
 	bytes   int
-	closed  bool
 
-	ready chan struct{} // has one if there is something new, or the outbox is closed
+	ready chan struct{} // has one if there is something new
 }
 
 // newOutbox makes the outbox of a new peer and starts telling it. The first
 // batch is empty: it makes the peer know this node, if it has joined just now.
 func (n *Node) newOutbox(p *peer) *outbox {
 	o := &outbox{node: n, peer: p, first: uint64(time.Now().UnixNano()), ready: make(chan struct{}, 1)}
+	o.life, o.end = context.WithCancel(n.life)
 	o.ready <- struct{}{}
 	n.tasks.Go(o.run)
 	return o
@@ -46,7 +48,7 @@ func (n *Node) newOutbox(p *peer) *outbox {
 // add puts a letter in, and drops the oldest if there are too many.
 func (o *outbox) add(l letter) {
 	o.mu.Lock()
-	if o.closed {
+	if o.life.Err() != nil {
 		o.mu.Unlock()
 		return
 	}
@@ -79,18 +81,17 @@ func (o *outbox) wake() {
 
 // close ends the outbox: what it holds is not told any more.
 func (o *outbox) close() {
+	o.end()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
 	o.letters = nil
-	o.wake()
 }
 
-// run tells the peer what is put in, until the outbox is closed or the node is.
+// run tells the peer what is put in, until the outbox is closed.
 func (o *outbox) run() {
 	for {
 		select {
-		case <-o.node.life.Done():
+		case <-o.life.Done():
 			return
 		case <-o.ready:
 		}
@@ -120,7 +121,7 @@ func (o *outbox) batch() (first uint64, batch []letter, ok bool) {
 		size += o.letters[n].size()
 		n++
 	}
-	return o.first, append([]letter(nil), o.letters[:n]...), !o.closed
+	return o.first, append([]letter(nil), o.letters[:n]...), o.life.Err() == nil
 }
 
 // told takes out what was told, unless it was dropped meanwhile, and reports
@@ -141,7 +142,7 @@ func (o *outbox) pause() bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-o.node.life.Done():
+	case <-o.life.Done():
 		return false
 	}
 }
@@ -159,7 +160,7 @@ func (o *outbox) send(first uint64, batch []letter) error {
 		purpose: messaging, from: s.key.Ref, to: o.peer.key.Ref, sequence: n.sequence.Add(1),
 		issued: s.storeTime(time.Now()), body: digested, digest: sha256.Sum256(body),
 	}
-	ctx, cancel := context.WithTimeout(n.life, n.opts.Timeout)
+	ctx, cancel := context.WithTimeout(o.life, n.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, trimSlash(o.peer.advertise)+PeerPath, bytes.NewReader(body))
 	if err != nil {

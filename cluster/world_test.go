@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,13 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childVariable); path != "" {
+		fmt.Fprintln(os.Stderr, runChild(path))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const namespace = "default"
 

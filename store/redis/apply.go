@@ -137,14 +137,6 @@ func (s *Store) share(ctx context.Context, st *step) state.Result {
 	return state.Result{Err: fmt.Errorf("wait to write to redis: %w: %w", state.ErrUnavailable, err)}
 }
 
-func callsOf(steps []*step) []*call {
-	calls := make([]*call, len(steps))
-	for i, st := range steps {
-		calls[i] = st.call
-	}
-	return calls
-}
-
 // finish reads the answers to steps.
 func (s *Store) finish(steps []*step, answers []answer, results []state.Result) {
 	for i, st := range steps {
@@ -156,11 +148,10 @@ func (s *Store) read(st *step, a answer) state.Result {
 	if a.unsent != nil {
 		return state.Result{Err: a.unsent}
 	}
-	b, err := a.result.AsBytes()
-	if err != nil {
-		return state.Result{Err: writeError(err)}
+	if a.err != nil {
+		return state.Result{Err: writeError(a.err)}
 	}
-	r, err := s.parseReply(st.routing, b)
+	r, err := s.parseReply(st.routing, a.reply)
 	if err != nil {
 		return state.Result{Err: err}
 	}

@@ -20,6 +20,7 @@ import (
 func TestClientsClockIsAskedOnlyForSpans(t *testing.T) {
 	spans := map[string]string{
 		"watch.go": "beats", "hub.go": "pauses", "wait.go": "how long a number of replicas is believed",
+		"cache.go": "for how long a silent cache is not asked",
 	}
 	fset := token.NewFileSet()
 	names, err := filepath.Glob("*.go")

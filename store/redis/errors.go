@@ -79,6 +79,16 @@ func refusal(err error) (word string, meaning error) {
 	return "", nil
 }
 
+// failed says what it means that a script of several failed for one of them. It
+// reads all it needs before it writes.
+func failed(text string) error {
+	word, _, _ := strings.Cut(text, " ")
+	if m := refusals[word]; m != nil {
+		return fmt.Errorf("write to redis: %w: %s", m, word)
+	}
+	return fmt.Errorf("write to redis: %w: %s", state.ErrUnknownOutcome, "its script failed")
+}
+
 // neverSent reports whether the error is one from before anything was sent.
 func neverSent(err error) bool {
 	var op *net.OpError
@@ -87,6 +97,9 @@ func neverSent(err error) bool {
 
 // errPool: no connection came free in time.
 var errPool = errors.New("no connection free in the pool; raise its maximum or lend connections for less long")
+
+// errReplies: a script answered for fewer or more than it was called for.
+var errReplies = errors.New("the answer is not one for each")
 
 // broken reports whether a connection failed, so that a read is worth another
 // try on a new one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,23 +94,23 @@ type recorder struct {
 // forever is the answer time of what has none.
 const forever = int64(1) << 60
 
-func (r *recorder) do(client int, key state.Key, op state.Op) told {
+// do makes an operation, and reports whether it says anything.
+func (r *recorder) do(client int, key state.Key, op state.Op) (out told, made bool) {
 	began := time.Since(r.start).Nanoseconds()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	var out told
 	if op == nil {
 		rec, err := r.s.Get(ctx, key)
 		out = told{err: err, version: rec.Version, value: string(rec.Data["n"])}
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
-			return out // a read that failed says nothing
+			return out, false // a read that failed says nothing
 		}
 	} else {
 		res, err := state.Do(ctx, r.s, op)
 		out = told{err: err, version: res.Stamp.Version, ended: len(res.Ended) > 0}
 		out.unknown = errors.Is(err, state.ErrUnknownOutcome)
 		if !out.unknown && errors.Is(err, state.ErrUnavailable) {
-			return out // not made
+			return out, false // not made
 		}
 	}
 	ended := time.Since(r.start).Nanoseconds()
@@ -119,29 +120,36 @@ func (r *recorder) do(client int, key state.Key, op state.Op) told {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ops = append(r.ops, porcupine.Operation{ClientId: client, Input: asked{op}, Call: began, Output: out, Return: ended})
-	return out
+	return out, true
 }
 
-// client works on one record together with others.
+// client works on one record together with others, until n operations say
+// something.
 func (r *recorder) client(id int, key state.Key, n int) {
 	version := uint64(1)
-	for i := range n {
+	for i := 0; i < n && time.Since(r.start) < patience; {
 		value := data(id*1000 + i)
 		var out told
+		var made bool
 		switch p := rand.IntN(100); {
 		case p < 10:
 			op := creation(key, "alice")
 			op.Record.Data = value
-			out = r.do(id, key, op)
+			out, made = r.do(id, key, op)
 		case p < 55:
-			out = r.do(id, key, state.UpdateOp{Key: key, Version: version, Data: value, ID: newID()})
+			out, made = r.do(id, key, state.UpdateOp{Key: key, Version: version, Data: value, ID: newID()})
 		case p < 57 && i > n/2:
-			out = r.do(id, key, state.DeleteOp{Key: key, Reason: state.ReasonLogout, ID: newID()})
+			out, made = r.do(id, key, state.DeleteOp{Key: key, Reason: state.ReasonLogout, ID: newID()})
 		default:
-			out = r.do(id, key, nil)
+			out, made = r.do(id, key, nil)
 		}
 		if out.version > 0 {
 			version = out.version
+		}
+		if made {
+			i++
+		} else {
+			time.Sleep(time.Millisecond) // an outage is not to use them up
 		}
 	}
 }
@@ -190,13 +198,65 @@ func TestCutConnectionsLeaveALinearizableHistory(t *testing.T) {
 	server := redisserver.Start(t)
 	p := newProxy(t, server.Addr())
 	s := open(t, redis.Options{Addresses: []string{server.Addr()}, Dial: p.dial, Mode: redis.Standalone})
-	p.every.Store(60)
+	p.every.Store(10)
 	unknown := runHistories(t, s, 8, func(<-chan struct{}) {})
 	p.calm()
 	if p.cuts.Load() == 0 || unknown == 0 {
 		t.Errorf("%d connections cut, %d outcomes unknown: nothing was tested", p.cuts.Load(), unknown)
 	}
 	checkConsistency(t, server.Addr())
+}
+
+// A server that is killed, and starts again with what it had synced, leaves no
+// more of a mark than answers that were lost.
+func TestKillsLeaveALinearizableHistory(t *testing.T) {
+	server := redisserver.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := open(t, redis.Options{Addresses: []string{server.Addr()}})
+	kills := 0
+	runHistories(t, s, 8, func(stop <-chan struct{}) {
+		for ; kills < 3; kills++ {
+			if pause(stop, 60*time.Millisecond) {
+				return
+			}
+			server.Kill()
+			server.Launch()
+		}
+	})
+	if kills == 0 {
+		t.Error("the server was not killed while clients worked")
+	}
+	checkConsistency(t, server.Addr())
+}
+
+// A server that is stopped answers late, and some callers have gone by then.
+func TestPausesLeaveALinearizableHistory(t *testing.T) {
+	server := redisserver.Start(t)
+	s := open(t, redis.Options{Addresses: []string{server.Addr()}, Timeout: time.Second})
+	pauses := 0
+	runHistories(t, s, 8, func(stop <-chan struct{}) {
+		for ; pauses < 2; pauses++ {
+			if pause(stop, 60*time.Millisecond) {
+				return
+			}
+			server.Signal(syscall.SIGSTOP)
+			pause(nil, 2500*time.Millisecond) // longer than callers and connections wait
+			server.Signal(syscall.SIGCONT)
+		}
+	})
+	if pauses == 0 {
+		t.Error("the server was not stopped while clients worked")
+	}
+	checkConsistency(t, server.Addr())
+}
+
+// pause waits, and reports whether stop was closed meanwhile.
+func pause(stop <-chan struct{}, d time.Duration) bool {
+	select {
+	case <-stop:
+		return true
+	case <-time.After(d):
+		return false
+	}
 }
 
 func TestModelRefusesWrongHistories(t *testing.T) {

@@ -201,13 +201,21 @@ func (h *hub) gap() {
 
 // hear takes a message. It is called by the connection and must be quick.
 func (h *hub) hear(m rueidis.PubSubMessage) {
-	n, ok := parseNotice(h.namespace, m.Message)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !ok {
-		h.gap()
-		return
+	for message := m.Message; message != ""; {
+		n, rest, ok := nextNotice(h.namespace, message)
+		if !ok {
+			h.gap()
+			return
+		}
+		h.take(n)
+		message = rest
 	}
+}
+
+// take does what a notice asks for; mu is held.
+func (h *hub) take(n notice) {
 	switch h.numbers.hear(n.change.Key.Ref.Routing(), n.sequence) {
 	case heardNext:
 		for w := range h.watchers {

@@ -19,6 +19,7 @@ import (
 //	f  fenced; the epoch and the owner
 //	v  another version; which
 //	t  events are no longer kept
+//	e  it failed; the error, of which only the first word is repeated
 type reply struct {
 	code byte
 	now  time.Time
@@ -92,6 +93,8 @@ func (r *reply) failure(st *step) error {
 		return state.ErrExists
 	case 't':
 		return state.ErrTrimmed
+	case 'e':
+		return failed(string(r.body))
 	case 'l':
 		return limitReached(st.op, r.body)
 	}

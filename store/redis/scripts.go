@@ -29,6 +29,7 @@ const (
 // scripts are all steps there are.
 type scripts struct {
 	create, importing, update, touch, extend, owner, remove, sweep *script
+	updates                                                        *script // several at once
 	due, page                                                      *script
 	appendEvents, readEvents, tailEvents, trimEvents               *script
 }
@@ -36,14 +37,16 @@ type scripts struct {
 // newScripts composes the scripts; now is the part that tells the time.
 func newScripts(now string) *scripts {
 	return &scripts{
-		create:    compose(flagsNone, now, part("bump"), part("tomb"), part("note"), part("create")),
-		importing: compose(flagsNone, now, part("note"), part("import")),
-		update:    compose(flagsNone, now, part("live"), part("bump"), part("note"), part("update")),
-		touch:     compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("touch")),
-		extend:    compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("note"), part("extend")),
-		owner:     compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("note"), part("owner")),
-		remove:    compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("note"), part("delete")),
-		sweep:     compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("note"), part("sweep")),
+		create:    compose(flagsNone, now, part("bump"), part("tomb"), part("tell"), part("note"), part("create")),
+		importing: compose(flagsNone, now, part("tell"), part("note"), part("import")),
+		update:    compose(flagsNone, now, part("live"), part("bump"), part("tell"), part("note"), part("update")),
+		updates: compose(flagsNone, now, part("bump"), part("collect"), part("step"),
+			part("live"), part("note"), part("update"), part("each")),
+		touch:  compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("touch")),
+		extend: compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("tell"), part("note"), part("extend")),
+		owner:  compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("tell"), part("note"), part("owner")),
+		remove: compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("tell"), part("note"), part("delete")),
+		sweep:  compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("tell"), part("note"), part("sweep")),
 
 		due:  compose(flagsNoWrites, now, part("due")),
 		page: compose(flagsNoWrites, now, part("page")),
@@ -57,7 +60,7 @@ func newScripts(now string) *scripts {
 
 func (s *scripts) all() []*script {
 	return []*script{
-		s.create, s.importing, s.update, s.touch, s.extend, s.owner, s.remove, s.sweep, s.due, s.page,
+		s.create, s.importing, s.update, s.updates, s.touch, s.extend, s.owner, s.remove, s.sweep, s.due, s.page,
 		s.appendEvents, s.readEvents, s.tailEvents, s.trimEvents,
 	}
 }

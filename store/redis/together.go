@@ -37,7 +37,8 @@ type value struct {
 
 // An answer is what a write was answered.
 type answer struct {
-	result rueidis.RedisResult
+	reply  []byte
+	err    error // the client's
 	unsent error // why nothing was sent
 	short  error // which replicas are missing from a write that was done
 }
@@ -93,9 +94,6 @@ func (s *Store) readTogether(ctx context.Context, names []string) []value {
 
 // writeTogether makes the round trip of several writes.
 func (s *Store) writeTogether(ctx context.Context, steps []*step) []answer {
-	answers := make([]answer, len(steps))
-	for i, r := range s.run(ctx, callsOf(steps)) {
-		answers[i].result = r
-	}
-	return answers
+	b := s.bundle(steps)
+	return b.answers(s.run(ctx, b.calls))
 }

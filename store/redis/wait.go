@@ -83,21 +83,21 @@ func (s *Store) waitTogether(ctx context.Context, group []*step) []answer {
 	for _, st := range group {
 		need = max(need, st.need)
 	}
+	b := s.bundle(group)
 	var waited rueidis.RedisResult
 	// The wait travels with the writes and is for all of the connection, so
 	// it is the client that keeps them together, on one of its own.
-	results := s.runBy(callsOf(group), func(cmds []rueidis.Completed) []rueidis.RedisResult {
+	results := s.runBy(b.calls, func(cmds []rueidis.Completed) []rueidis.RedisResult {
 		wait := s.client.B().Wait().Numreplicas(int64(need)).Timeout(s.opts.WaitTimeout.Milliseconds()).Build()
 		all := s.client.DoMulti(ctx, append(cmds, wait)...)
 		waited = all[len(cmds)]
 		return all[:len(cmds)]
 	})
 	have, err := waited.AsInt64()
-	answers := make([]answer, len(group))
-	for i, r := range results {
-		answers[i].result = r
-		if err != nil || have < int64(group[i].need) {
-			answers[i].short = notReplicated(have, group[i], err)
+	answers := b.answers(results)
+	for i, st := range group {
+		if err != nil || have < int64(st.need) {
+			answers[i].short = notReplicated(have, st, err)
 		}
 	}
 	return answers

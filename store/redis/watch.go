@@ -12,6 +12,10 @@ import (
 // become a Gap.
 const watchBuffer = 1024
 
+// watchAhead is how many of them the watcher's channel holds, so that it and its
+// reader need not take turns.
+const watchAhead = 64
+
 // A watcher takes changes from the hub, which never waits, to its channel.
 type watcher struct {
 	out      chan state.Change
@@ -39,7 +43,7 @@ func (s *Store) Watch(ctx context.Context, opts state.WatchOptions) (<-chan stat
 	}
 	defer s.leave()
 	w := &watcher{
-		out: make(chan state.Change), wake: make(chan struct{}, 1),
+		out: make(chan state.Change, watchAhead), wake: make(chan struct{}, 1),
 		interval: opts.Interval(), last: time.Now(),
 	}
 	h, err := s.join(ctx, opts.Namespace, w)
@@ -93,31 +97,32 @@ func (w *watcher) signal() {
 	}
 }
 
-// next takes the next change.
-func (w *watcher) next() (state.Change, bool) {
+// next takes what there is to be sent, in room that was taken before.
+func (w *watcher) next(room []state.Change) []state.Change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(room) > 0 {
+		w.last = time.Now()
+	}
 	beat := w.beat
 	w.beat = false
-	switch {
-	case w.gap:
+	changes := room[:0]
+	if w.gap {
 		w.gap = false
-		return state.Change{Type: state.Gap}, true
-	case len(w.pending) > 0:
-		c := w.pending[0]
-		w.pending = w.pending[1:]
-		return c, true
-	case beat:
-		return state.Change{Type: state.Beat}, true
+		changes = append(changes, state.Change{Type: state.Gap})
 	}
-	return state.Change{}, false
+	changes, w.pending = append(changes, w.pending...), w.pending[:0]
+	if len(changes) == 0 && beat {
+		changes = append(changes, state.Change{Type: state.Beat})
+	}
+	return changes
 }
 
 // pump sends changes until the context is done or the store is closed.
 func (w *watcher) pump(ctx context.Context, closed <-chan struct{}) {
+	var changes []state.Change
 	for {
-		c, ok := w.next()
-		if !ok {
+		if changes = w.next(changes); len(changes) == 0 {
 			select {
 			case <-ctx.Done():
 				return
@@ -127,15 +132,14 @@ func (w *watcher) pump(ctx context.Context, closed <-chan struct{}) {
 				continue
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-closed:
-			return
-		case w.out <- c:
+		for _, c := range changes {
+			select {
+			case <-ctx.Done():
+				return
+			case <-closed:
+				return
+			case w.out <- c:
+			}
 		}
-		w.mu.Lock()
-		w.last = time.Now()
-		w.mu.Unlock()
 	}
 }

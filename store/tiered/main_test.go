@@ -10,8 +10,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(revokerPath); path != "" {
-		if err := revoke(context.Background(), path); err != nil {
+	if text := os.Getenv(revokerPlace); text != "" {
+		if err := revoke(context.Background(), parsePlace(text)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

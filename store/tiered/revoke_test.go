@@ -14,26 +14,51 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/postgresserver"
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/cache"
-	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
+	storeopen "github.com/coatcheck-mcp/coatcheck/store/open"
+	"github.com/coatcheck-mcp/coatcheck/store/redis"
 	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
-// revokerPath makes the test binary the process that revokes.
-const revokerPath = "COATCHECK_TIERED_TEST_REVOKER"
+// revokerPlace makes the test binary the process that revokes.
+const revokerPlace = "COATCHECK_TIERED_TEST_REVOKER"
+
+// A place is where the processes of a test meet: a store, and perhaps a cache
+// in Redis before it, by their URLs.
+type place struct{ store, cache string }
+
+func (p place) String() string { return strings.TrimSpace(p.store + " " + p.cache) }
+
+func parsePlace(text string) place {
+	store, shared, _ := strings.Cut(text, " ")
+	return place{store, shared}
+}
+
+// tiers are those before the store of a place.
+func (p place) tiers(ctx context.Context, bound time.Duration) ([]tiered.Tier, error) {
+	c, err := cache.New(cache.Options{})
+	tiers := []tiered.Tier{{Cache: c}}
+	if err != nil || p.cache == "" {
+		return tiers, err
+	}
+	shared, err := redis.OpenCache(ctx, p.cache, redis.CacheOptions{TTL: bound, Patience: 10 * time.Second})
+	return append(tiers, tiered.Tier{Cache: shared, Shared: true}), err
+}
 
 // revoke deletes what it is told to, through a tiered store of its own.
-func revoke(ctx context.Context, path string) error {
-	inner, err := sqlite.Open(ctx, path, sqlite.Options{})
+func revoke(ctx context.Context, p place) error {
+	inner, err := storeopen.Open(ctx, p.store, storeopen.Options{})
 	if err != nil {
 		return err
 	}
-	c, err := cache.New(cache.Options{})
+	tiers, err := p.tiers(ctx, tiered.DefaultStaleness)
 	if err != nil {
 		return err
 	}
-	s, err := tiered.New(inner, tiered.Options{Tiers: []tiered.Tier{{Cache: c}}})
+	s, err := tiered.New(inner, tiered.Options{Tiers: tiers})
 	if err != nil {
 		return err
 	}
@@ -54,12 +79,12 @@ func revoke(ctx context.Context, path string) error {
 	return errors.Join(lines.Err(), s.Close())
 }
 
-// startRevoker starts another process that has the file open; what it returns
-// revokes there.
-func startRevoker(t *testing.T, path string) func(state.Key) error {
+// startRevoker starts another process at the place; what it returns revokes
+// there.
+func startRevoker(t *testing.T, p place) func(state.Key) error {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), revokerPath+"="+path)
+	cmd.Env = append(os.Environ(), revokerPlace+"="+p.String())
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdin, err := cmd.StdinPipe()
@@ -146,14 +171,22 @@ type target struct {
 	bound  time.Duration
 }
 
-// newTarget opens a tiered store on a file that another one revokes in, in
+// newTarget opens a tiered store at a place in which another one revokes, in
 // another process if asked.
-func newTarget(t *testing.T, process bool, wire cut, bound time.Duration) target {
-	path := filepath.Join(t.TempDir(), "state.db")
-	link := &cable{Store: openFile(t, path, nil)}
+func newTarget(t *testing.T, p place, process bool, wire cut, bound time.Duration) target {
+	t.Helper()
+	inner, err := storeopen.Open(t.Context(), p.store, storeopen.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiers, err := p.tiers(t.Context(), bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := &cable{Store: inner}
 	var hits atomic.Int64
 	s := open(t, link, tiered.Options{
-		Staleness: bound, Beat: 20 * time.Millisecond,
+		Tiers: tiers, Staleness: bound, Beat: 20 * time.Millisecond,
 		OnLookup: func(tier string, hit bool) {
 			if tier == "l1" && hit {
 				hits.Add(1)
@@ -165,10 +198,14 @@ func newTarget(t *testing.T, process bool, wire cut, bound time.Duration) target
 	link.cut(wire)
 	tg := target{store: s, hits: &hits, bound: bound}
 	if process {
-		tg.revoke = startRevoker(t, path)
+		tg.revoke = startRevoker(t, p)
 		return tg
 	}
-	other := open(t, openFile(t, path, nil), tiered.Options{})
+	elsewhere, err := storeopen.Open(t.Context(), p.store, storeopen.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, elsewhere, tiered.Options{})
 	tg.revoke = func(key state.Key) error {
 		res, err := state.Do(t.Context(), other, state.DeleteOp{Key: key, Reason: state.ReasonRevoked})
 		if err == nil && len(res.Ended) != 1 {
@@ -250,38 +287,70 @@ func TestRevocationElsewhereIsSeenWithinTheBound(t *testing.T) {
 		{"WatchIsSilentAcrossProcesses", true, silent, 300 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tg := newTarget(t, c.process, c.wire, c.bound)
-			stop := tg.load(t)
-			defer stop()
-			revocations := 1000
-			if testing.Short() {
-				revocations = 100
-			}
-			var lock sync.Mutex // guards longest, and the other's pipe
-			var longest time.Duration
-			var left atomic.Int64
-			left.Store(int64(revocations))
-			errs := make([]error, 50)
-			var wg sync.WaitGroup
-			for i := range errs {
-				wg.Go(func() {
-					for left.Add(-1) >= 0 && errs[i] == nil {
-						var served time.Duration
-						served, errs[i] = tg.revokeWhileServed(t.Context(), newKey(t), &lock)
-						lock.Lock()
-						longest = max(longest, served)
-						lock.Unlock()
-					}
-				})
-			}
-			wg.Wait()
-			if err := errors.Join(errs...); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%d revocations, the last seen %v after it was acknowledged; the bound is %v", revocations, longest, c.bound)
-			if c.wire == whole && tg.hits.Load() < int64(revocations) {
-				t.Errorf("%d hits in the first tier: it was not in use", tg.hits.Load())
+			file := place{store: "sqlite:" + filepath.Join(t.TempDir(), "state.db")}
+			thousandRevocations(t, newTarget(t, file, c.process, c.wire, c.bound), c.wire)
+		})
+	}
+}
+
+// The same between two processes with a cache in Redis that both share, and one
+// in each.
+func TestRevocationInAnotherProcessIsSeenThroughASharedCache(t *testing.T) {
+	server := redisserver.Start(t)
+	postgres := postgresserver.Start(t, postgresserver.Options{})
+	for name, store := range map[string]func() string{
+		"Redis":      func() string { return "redis://" + server.Addr() },
+		"PostgreSQL": func() string { return postgres.Database(t) },
+	} {
+		for _, c := range []struct {
+			name  string
+			wire  cut
+			bound time.Duration
+		}{
+			{"Watched", whole, tiered.DefaultStaleness},
+			{"WatchSwallowsChanges", deaf, 500 * time.Millisecond},
+			{"WatchIsSilent", silent, 500 * time.Millisecond},
+		} {
+			t.Run(name+c.name, func(t *testing.T) {
+				p := place{store(), "redis://" + server.Addr() + "?prefix=" + name + c.name + ":"}
+				thousandRevocations(t, newTarget(t, p, true, c.wire, c.bound), c.wire)
+			})
+		}
+	}
+}
+
+// thousandRevocations revokes elsewhere under load.
+func thousandRevocations(t *testing.T, tg target, wire cut) {
+	t.Helper()
+	stop := tg.load(t)
+	defer stop()
+	revocations := 1000
+	if testing.Short() {
+		revocations = 100
+	}
+	var lock sync.Mutex // guards longest, and the other's pipe
+	var longest time.Duration
+	var left atomic.Int64
+	left.Store(int64(revocations))
+	errs := make([]error, 50)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 && errs[i] == nil {
+				var served time.Duration
+				served, errs[i] = tg.revokeWhileServed(t.Context(), newKey(t), &lock)
+				lock.Lock()
+				longest = max(longest, served)
+				lock.Unlock()
 			}
 		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d revocations, the last seen %v after it was acknowledged; the bound is %v", revocations, longest, tg.bound)
+	if wire == whole && tg.hits.Load() < int64(revocations) {
+		t.Errorf("%d hits in the first tier: it was not in use", tg.hits.Load())
 	}
 }

@@ -3,14 +3,17 @@ package tiered_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/state/statetest"
 	"github.com/coatcheck-mcp/coatcheck/store/cache"
+	"github.com/coatcheck-mcp/coatcheck/store/redis"
 	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
@@ -31,6 +34,24 @@ func TestTwoTiersKeepTheContract(t *testing.T) {
 		}
 		return open(t, openMemory(t, clock), tiered.Options{
 			Tiers: []tiered.Tier{{Cache: small}, {Cache: newCache(t), Shared: true}},
+			Clock: now(clock),
+		})
+	}})
+}
+
+// The second tier is a cache in Redis, as processes share it.
+func TestRedisTierKeepsTheContract(t *testing.T) {
+	server := redisserver.Start(t)
+	n := 0
+	statetest.Run(t, statetest.Harness{Open: func(t testing.TB, clock *statetest.Clock) state.Store {
+		n++
+		url := fmt.Sprintf("redis://%s?prefix=t%d:", server.Addr(), n)
+		shared, err := redis.OpenCache(t.Context(), url, redis.CacheOptions{TTL: time.Hour, Patience: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return open(t, openMemory(t, clock), tiered.Options{
+			Tiers: []tiered.Tier{{Cache: newCache(t)}, {Cache: shared, Shared: true}},
 			Clock: now(clock),
 		})
 	}})

@@ -1,0 +1,1 @@
+local function tell(channel, notice) redis.call('PUBLISH', channel, notice) end
