@@ -288,8 +288,10 @@ func watchOrder(e *env) {
 }
 
 func watchSeveral(e *env) {
+	before := map[state.Change]bool{} // what the attempts before did, which may still be reported
 	for range 5 {
 		one, two, gone := e.watch(), e.watch(), e.watch()
+		one.leaveOut, two.leaveOut = before, before
 		gone.stop()
 		want := []state.Change{e.marker(), e.marker(), e.marker()}
 		gotOne, gapOne := one.collect(len(want))
@@ -297,6 +299,9 @@ func watchSeveral(e *env) {
 		one.stop()
 		two.stop()
 		if gapOne || gapTwo {
+			for _, c := range want {
+				before[comparableChange(c)] = true
+			}
 			continue
 		}
 		e.compareChanges(gotOne, slices.Clone(want))

@@ -170,7 +170,7 @@ func (u URL) bare(ctx context.Context, opts Options) (Store, error) {
 		}
 		return s, nil
 	case PostgreSQL:
-		s, err := postgres.Open(ctx, u.text, postgres.Options{Logger: opts.Logger})
+		s, err := postgres.Open(ctx, u.text, postgres.Options{Logger: opts.Logger, Replication: opts.Replication})
 		if err != nil {
 			return nil, err // which names the store
 		}

@@ -21,8 +21,9 @@ func (e *ReplicationError) Error() string {
 	return fmt.Sprintf("%s keeps replication %s, not %s: ask for that, or leave it out", e.Store, e.Have, e.Asked)
 }
 
-// replicated returns the URL with the level as its parameter: all stores that
-// keep copies know that.
+// replicated returns the URL with the level as its parameter, which all stores
+// that keep copies know. That of PostgreSQL may have several hosts, which
+// package url does not understand, so the level goes into its options.
 func (u URL) replicated(level state.Replication) (URL, error) {
 	if level == "" {
 		return u, nil
@@ -32,6 +33,8 @@ func (u URL) replicated(level state.Replication) (URL, error) {
 		if level != state.ReplicateNone {
 			return u, &ReplicationError{Store: u.String(), Asked: level}
 		}
+		return u, nil
+	case PostgreSQL:
 		return u, nil
 	}
 	parsed, err := url.Parse(u.text)

@@ -93,6 +93,11 @@ func (h *hub) remove(w *watcher) {
 func (h *hub) broadcast(l *listener, changes ...state.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.tell(l, changes...)
+}
+
+// tell is broadcast while h.mu is held.
+func (h *hub) tell(l *listener, changes ...state.Change) {
 	if h.current != l {
 		return
 	}
@@ -175,7 +180,6 @@ func (l *listener) run() {
 		l.set(err == nil, err)
 		if err == nil {
 			wait = reconnectFirst
-			l.hub.broadcast(l, state.Change{Type: state.Gap}) // those who were there before
 			err = l.receive(conn)
 			l.set(false, nil)
 			l.hub.broadcast(l, state.Change{Type: state.Gap})
@@ -189,11 +193,16 @@ func (l *listener) run() {
 	}
 }
 
-// set notes how the attempt to connect ended, or that the connection did.
+// set notes how the attempt to connect ended, or that the connection did. With
+// a connection, those who were there before have missed something, and those
+// who come after have not.
 func (l *listener) set(up bool, err error) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	l.up, l.err = up, err
+	if up {
+		l.hub.tell(l, state.Change{Type: state.Gap})
+	}
 	close(l.attempt)
 	l.attempt = make(chan struct{})
 }
