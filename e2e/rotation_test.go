@@ -98,9 +98,9 @@ func fill(t *testing.T, url, ring string, n int) {
 	}
 }
 
-// shopper puts things into the basket of a session until the context ends, and
+// keepPutting puts things into the basket of a session until the context ends, and
 // begins another session before it is full. Every answer must be a success.
-func shopper(ctx context.Context, t *testing.T, url string, done *atomic.Int64) {
+func keepPutting(ctx context.Context, t *testing.T, url string, done *atomic.Int64) {
 	const room = 400
 	var id string
 	for n := 0; ctx.Err() == nil; n++ {
@@ -151,7 +151,7 @@ func TestKeysAreRotatedUnderLoadThoughTheRotationIsKilled(t *testing.T) {
 		var wg sync.WaitGroup
 		var acknowledged atomic.Int64
 		for range 4 {
-			wg.Go(func() { shopper(ctx, t, s.url, &acknowledged) })
+			wg.Go(func() { keepPutting(ctx, t, s.url, &acknowledged) })
 		}
 
 		rotate := append([]string{"keys", "rotate", "--pause=100ms"}, flags...)

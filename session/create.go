@@ -53,8 +53,13 @@ func (req *CreateRequest) data(now time.Time) (map[string]json.RawMessage, error
 // else: it cannot be had again. Ids presented by clients are never adopted.
 //
 // If the user has as many sessions as the policy allows, the oldest are ended
-// in the same step, or the new one is refused with [ErrLimit].
+// in the same step, or the new one is refused with [ErrLimit], as it is over
+// [Policy.MaxTotal] and [Policy.NewPerAddress].
 func (m *Manager) Create(ctx context.Context, req CreateRequest) (*Session, error) {
+	if err := m.rate.admit(req.Metadata.Address, m.clock()); err != nil {
+		m.refused(ctx, err, &req)
+		return nil, fmt.Errorf("create %s: %w", m.kind, err)
+	}
 	id, err := m.gen.id(req.User)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", m.kind, err)
@@ -76,6 +81,9 @@ func (m *Manager) insert(ctx context.Context, id ID, req CreateRequest) (*state.
 	if err != nil {
 		return nil, err
 	}
+	if err := checkKeys(data); err != nil {
+		return nil, err
+	}
 	create := state.CreateOp{
 		Record: state.Record{
 			Namespace: m.namespace, Kind: m.kind, Ref: id.Ref(), User: req.User,
@@ -87,7 +95,7 @@ func (m *Manager) insert(ctx context.Context, id ID, req CreateRequest) (*state.
 	}
 	res, owned, err := m.applyCreate(ctx, create, req.Owner)
 	if err != nil {
-		m.refused(ctx, err, req.User)
+		m.refused(ctx, err, &req)
 		return nil, err
 	}
 	r := create.Record.Clone()
@@ -96,14 +104,30 @@ func (m *Manager) insert(ctx context.Context, id ID, req CreateRequest) (*state.
 		r.Owner = req.Owner
 	}
 	m.ended(ctx, res.Ended...)
-	m.emit(ctx, Event{Type: EventCreated, At: r.Created, Ref: r.Ref, User: r.User, Size: state.Size(&r)})
+	m.emit(ctx, Event{
+		Type: EventCreated, At: r.Created, Ref: r.Ref, User: r.User, Size: state.Size(&r), Address: r.Meta.Address,
+	})
 	return &r, nil
 }
 
-func (m *Manager) refused(ctx context.Context, err error, user string) {
+func (m *Manager) refused(ctx context.Context, err error, req *CreateRequest) {
 	if errors.Is(err, ErrLimit) {
-		m.emit(ctx, Event{Type: EventLimitRefused, At: m.clock(), User: user})
+		m.emit(ctx, Event{
+			Type: EventLimitRefused, At: m.clock(), User: req.User, What: limitOf(err), Address: req.Metadata.Address,
+		})
 	}
+}
+
+// limitOf names the limit that refused.
+func limitOf(err error) string {
+	var limit *state.LimitError
+	switch {
+	case errors.As(err, new(*RateError)):
+		return LimitRate
+	case errors.As(err, &limit) && limit.Scope != LimitUser:
+		return LimitTotal
+	}
+	return LimitUser
 }
 
 // applyCreate creates, for the owner if there is one, and reports whether it

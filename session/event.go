@@ -60,6 +60,13 @@ func (t EventType) String() string {
 	return "unknown"
 }
 
+// What an [EventLimitRefused] can say of the limit.
+const (
+	LimitUser  = "user"  // MaxPerUser
+	LimitTotal = "total" // MaxTotal
+	LimitRate  = "rate"  // NewPerAddress
+)
+
 // An Event is something that happened to a session. It is emitted once, by the
 // process whose operation caused it; [Manager.Watch] tells of what others do.
 //
@@ -75,7 +82,9 @@ type Event struct {
 	User   string
 	Reason state.Reason // of EventEnded
 	By     string       // who did it, for people
-	What   string       // of EventBindingMismatch: MismatchPrincipal, for one
+	// What says more: of EventBindingMismatch what did not fit, of
+	// EventLimitRefused which limit it was.
+	What string
 	// Address is where the client was, if the event has one and it is known.
 	Address netip.Addr
 	Age     time.Duration // of EventEnded: from creation to the end

@@ -61,6 +61,7 @@ type Manager struct {
 	log       *slog.Logger
 	observe   func(context.Context, Event)
 	gen       *generator
+	rate      *rateLimit
 	touches   touches
 }
 
@@ -80,7 +81,7 @@ func NewManager(store state.Store, opts Options) (*Manager, error) {
 	return &Manager{
 		store: store, namespace: opts.Namespace, kind: opts.Kind, policy: opts.Policy,
 		clock: opts.Clock, log: opts.Logger, observe: opts.Observe,
-		gen: newGenerator(opts),
+		gen: newGenerator(opts), rate: newRateLimit(opts.Policy.NewPerAddress, opts.Clock()),
 	}, nil
 }
 

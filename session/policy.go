@@ -28,6 +28,11 @@ type Policy struct {
 	// MaxTotal is how many live sessions there may be of all users; one more
 	// is ErrLimit. Zero: any number.
 	MaxTotal int
+	// NewPerAddress is how many sessions a second may be begun from one
+	// address, or one /64 of IPv6, reckoned over ten seconds and by each
+	// Manager for itself; one more is a RateError, which is ErrLimit. Sessions
+	// whose metadata have no address are not limited by it. Zero: any number.
+	NewPerAddress int
 	// SweepInterval is how often Run removes expired sessions; zero: 15 min.
 	SweepInterval time.Duration
 	// TouchInterval is how often at most the use of a session is written
@@ -72,6 +77,9 @@ func fill[T comparable](field *T, value T) {
 	}
 }
 
+// maxNewPerAddress is more than any server can begin.
+const maxNewPerAddress = 1_000_000
+
 // maxTimeout keeps every sum of a policy within what stores accept.
 const maxTimeout = 50 * 365 * 24 * time.Hour
 
@@ -104,6 +112,8 @@ func (p Policy) Check() error {
 		return fmt.Errorf("%w: regeneration interval %v is shorter than its grace %v", ErrPolicy, p.RegenerateInterval, p.RegenerateGrace)
 	case p.MaxTotal < 0:
 		return fmt.Errorf("%w: the total limit is %d, use 0 for none", ErrPolicy, p.MaxTotal)
+	case p.NewPerAddress < 0 || p.NewPerAddress > maxNewPerAddress:
+		return fmt.Errorf("%w: %d new sessions a second from one address, use 0 to %d", ErrPolicy, p.NewPerAddress, maxNewPerAddress)
 	case p.SecretBytes < MinSecretBytes || p.SecretBytes > MaxSecretBytes:
 		return fmt.Errorf("%w: secrets of %d bytes, use %d to %d", ErrPolicy, p.SecretBytes, MinSecretBytes, MaxSecretBytes)
 	}

@@ -52,6 +52,8 @@ func TestPolicyCheck(t *testing.T) {
 		"endless":               {AbsoluteLifetime: 100 * 365 * 24 * time.Hour},
 		"maximum below":         {AbsoluteLifetime: time.Hour, MaxLifetime: time.Minute},
 		"negative total":        {MaxTotal: -1},
+		"negative rate":         {NewPerAddress: -1},
+		"endless rate":          {NewPerAddress: 1 << 30},
 		"negative sweep":        {SweepInterval: -1},
 		"negative touch":        {TouchInterval: -1},
 		"touch over idle":       {IdleTimeout: time.Second, TouchInterval: time.Minute},
@@ -89,5 +91,32 @@ func TestNewManagerChecksNames(t *testing.T) {
 		if _, err := session.NewManager(nil, o); !errors.Is(err, session.ErrInvalid) {
 			t.Errorf("%+v: got %v", o, err)
 		}
+	}
+}
+
+func TestStrictKeepsAssuranceLevel3(t *testing.T) {
+	p := session.Strict()
+	if err := p.Check(); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, p)
+	id := b.create("ann").ID
+	b.clock.Advance(14 * time.Second) // not written down yet
+	b.access(id, "ann")
+	used := b.clock.Now()
+	b.clock.Advance(14*time.Minute + 30*time.Second)
+	b.get(id)
+	b.clock.Advance(30*time.Second - 14*time.Second)
+	if _, err := b.Get(t.Context(), id); err != session.ErrNotFound {
+		t.Errorf("%v after the last use: %v", b.clock.Now().Sub(used), err)
+	}
+	id = b.create("ann").ID
+	for range 12*60 - 1 {
+		b.clock.Advance(time.Minute)
+		b.access(id, "ann")
+	}
+	b.clock.Advance(time.Minute)
+	if _, err := b.Get(t.Context(), id); err != session.ErrNotFound {
+		t.Errorf("after 12 hours: %v", err)
 	}
 }

@@ -95,6 +95,11 @@ func (m *Manager) contentOp(r *state.Record, c content) (*state.UpdateOp, error)
 	if !sameMetadata(before.Meta, s.Metadata) {
 		op.Meta = &s.Metadata
 	}
+	if op.Data != nil {
+		if err := checkContent(s, c.reserved); err != nil {
+			return nil, err
+		}
+	}
 	*r = before
 	if op.Data == nil && op.Meta == nil {
 		return nil, nil

@@ -8,6 +8,8 @@
 //	session_cache_hits_total{tier}          reads that a cache answered
 //	session_cache_misses_total{tier}        reads that it did not
 //
+// [Security] counts what was refused: credentials, limits, bindings.
+//
 // Each process counts what its own operations caused, so sums over all
 // processes are right. No label holds anything that clients or users can
 // choose: a value beyond what is known, or beyond the first [MaxValues] of a

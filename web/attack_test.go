@@ -328,6 +328,27 @@ func (b *browser) do2(r *http.Request) page {
 	return b.s.browser().do(r)
 }
 
+func TestAttackFloodOfNewSessionsFromOneAddress(t *testing.T) {
+	s := newSite(t, session.Policy{NewPerAddress: 1}, web.Options{}, nil)
+	known := s.browser()
+	known.expect("/count", 200, "1")
+	refused := 0
+	for range 40 {
+		p := s.browser().get("/count")
+		if p.status == 200 {
+			continue
+		}
+		refused++
+		if p.status != 503 || p.header.Get("Retry-After") == "" || len(p.header["Set-Cookie"]) > 0 {
+			t.Fatalf("%d %v", p.status, p.header)
+		}
+	}
+	if n := s.count(); refused == 0 || n+refused != 41 {
+		t.Errorf("%d sessions, %d refused", n, refused)
+	}
+	known.expect("/count", 200, "2") // who has a session goes on
+}
+
 func TestAttackSlowBodyHoldsNobodyUp(t *testing.T) {
 	g := newGuarded(t, web.CSRFOptions{FormTimeout: time.Hour})
 	b := g.browser()

@@ -70,13 +70,13 @@ func (c Cookie) check() error {
 	case http.SameSiteStrictMode, http.SameSiteLaxMode:
 	case http.SameSiteNoneMode:
 		if c.Insecure {
-			return errors.New("SameSite=None needs Secure: browsers refuse it otherwise")
+			return errors.New("a SameSite=None cookie needs Secure: browsers refuse it otherwise")
 		}
 	default:
 		return errors.New("SameSite must be Strict, Lax or None: what browsers do without differs")
 	}
 	if c.Partitioned && c.Insecure {
-		return errors.New("Partitioned needs Secure: browsers refuse it otherwise")
+		return errors.New("a Partitioned cookie needs Secure: browsers refuse it otherwise")
 	}
 	if !strings.HasPrefix(c.Path, "/") {
 		return fmt.Errorf("path %q does not begin with /", c.Path)

@@ -51,6 +51,13 @@
 // A second cookie of the name in a request is a planted one, and the request is
 // 400: nothing tells which is which.
 //
+// With SameSite=Strict a browser keeps the cookie back when a page of another
+// site links here. What would take such a reader for a stranger, by starting a
+// session or asking for a sign-in, is [ErrWithheld] instead, for which [Error]
+// has the browser open the page again, with the cookie. So GET must change
+// nothing: a link can make it happen. Signing in is excepted, since people
+// come back from identity providers by such links.
+//
 // # Without cookies
 //
 // With Options.Header a client may carry its id in that header. It asks for its

@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -18,6 +20,10 @@ var (
 	ErrBegun = errors.New("the response has begun: sign in, and store first values, before writing it")
 	// ErrAmbiguous: the request names more than one session.
 	ErrAmbiguous = errors.New("the request names more than one session")
+	// ErrWithheld: the request was started by a page of another site, so the
+	// browser may have kept the cookie back, and a new one would replace it:
+	// see package web. [Error] has the browser open the page again from here.
+	ErrWithheld = errors.New("the browser may have kept the session cookie back: the request comes from another site")
 	// ErrSignedOut: the request is not signed in.
 	ErrSignedOut = errors.New("not signed in")
 	// ErrForged: the request may be of another site's making; see [CSRF].
@@ -34,20 +40,30 @@ var errNotLocal = errors.New("cookies without Secure are for this machine alone"
 // errPrincipal hides what was wrong with credentials.
 var errPrincipal = errors.New("not authenticated")
 
-// retryAfter is what clients are told to wait for, in seconds.
-const retryAfter = "1"
+// retryAfter is how many seconds clients are told to wait.
+func retryAfter(err error) string {
+	var rate *session.RateError
+	if errors.As(err, &rate) {
+		return strconv.FormatInt(int64(max(1, math.Ceil(rate.After.Seconds()))), 10)
+	}
+	return "1"
+}
 
 // Error answers a request that failed with an error of this package or of
 // package session; any other is 500. An outage is 503 with Retry-After, and
 // never looks like a session that is gone. The answer repeats nothing that the
 // client sent, and does not say what the error says.
 func Error(w http.ResponseWriter, err error) {
+	if errors.Is(err, errReopen) {
+		reopen(w)
+		return
+	}
 	status, text := answer(err)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", retryAfter)
+		h.Set("Retry-After", retryAfter(err))
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Session")
 	}
@@ -60,6 +76,8 @@ func answer(err error) (status int, text string) {
 	switch {
 	case is(ErrAmbiguous):
 		return http.StatusBadRequest, "more than one session in the request: delete this site's cookies and try again"
+	case is(ErrWithheld):
+		return http.StatusForbidden, "this came from another site: open the page from here"
 	case is(errNotLocal):
 		return http.StatusForbidden, errNotLocal.Error()
 	case is(ErrForged):

@@ -23,7 +23,8 @@ type Require struct {
 }
 
 // Middleware lets through to next what meets the requirement. When the store
-// cannot tell, that is 503.
+// cannot tell, that is 503. Where the cookie may be missing because another site
+// links here, the browser opens the page again.
 func (q Require) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		met, err := q.check(r)
@@ -42,7 +43,11 @@ func (q Require) Middleware(next http.Handler) http.Handler {
 
 // check returns nil, or what is missing; err is why that cannot be told.
 func (q Require) check(r *http.Request) (missing, err error) {
-	now, err := FromContext(r.Context()).signedIn(r.Context())
+	s := FromContext(r.Context())
+	now, err := s.signedIn(r.Context())
+	if err == ErrSignedOut && s.ticket.withheld {
+		return nil, s.elsewhere()
+	}
 	if err == ErrSignedOut {
 		return ErrSignedOut, nil
 	}

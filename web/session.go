@@ -97,8 +97,9 @@ func (s *Session) Delete(ctx context.Context, key string) error {
 // written.
 //
 // Without a session, one is started if the function puts something into its
-// data. That must be before the first byte of the answer, or it is [ErrBegun].
-// If the session has ended during the request it is session.ErrNotFound.
+// data. That must be before the first byte of the answer, or it is [ErrBegun];
+// and in a request that another site did not start, or it is [ErrWithheld]. If
+// the session has ended during the request it is session.ErrNotFound.
 func (s *Session) Update(ctx context.Context, fn func(*session.Session) error) error {
 	now, err := s.current(ctx)
 	if errors.Is(err, session.ErrNotFound) {
@@ -146,6 +147,8 @@ func (s *Session) create(ctx context.Context, req session.CreateRequest) (bool, 
 	switch {
 	case s.ended:
 		return false, session.ErrNotFound
+	case s.now == nil && s.ticket.withheld:
+		return false, s.elsewhere()
 	case s.now != nil:
 		return false, nil
 	}

@@ -115,7 +115,8 @@ func (s *Session) Elevate(ctx context.Context, fn func(*session.Session) error) 
 
 // SignOut ends the session, and has the browser forget its cookie and clear
 // what it keeps of the site. Without a session it does the latter alone. If the
-// store cannot be reached nothing is done.
+// store cannot be reached nothing is done; nor if another site started the
+// request, which is [ErrWithheld].
 func (s *Session) SignOut(ctx context.Context) error {
 	if s.sessions == nil {
 		return ErrNoMiddleware
@@ -125,6 +126,9 @@ func (s *Session) SignOut(ctx context.Context) error {
 	now, err := s.load(ctx)
 	if err != nil && !errors.Is(err, session.ErrNotFound) {
 		return err
+	}
+	if err != nil && s.ticket.withheld {
+		return s.elsewhere()
 	}
 	if err == nil {
 		// By its ref: another request may be renewing the id.

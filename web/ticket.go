@@ -23,6 +23,8 @@ const (
 type ticket struct {
 	id      session.ID
 	carrier carrier
+	// withheld says that the browser may have a cookie that it did not send.
+	withheld bool
 	// stated says that the request carries the session header. Browsers send
 	// cookies wherever a page of another site wants them to, but no such header.
 	stated bool
@@ -59,7 +61,7 @@ func (s *Sessions) read(r *http.Request) (ticket, *http.Request, error) {
 			t.carrier, text = byCookie, value
 		}
 	}
-	t.stated = stated
+	t.stated, t.withheld = stated, !stated && !stored && s.withheld(r)
 	t.id, _ = session.ParseID(text) // what is malformed is as good as unknown
 	return t, s.without(r, stated, stored, cookies), nil
 }

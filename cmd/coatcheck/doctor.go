@@ -17,15 +17,19 @@ import (
 )
 
 type doctorCmd struct {
-	storeFlags `embed:""`
-	adminFlags `embed:""`
-	cacheFlags `embed:""`
-	JSON       bool `name:"json" help:"Print one JSON object a line."`
+	storeFlags   `embed:""`
+	adminFlags   `embed:""`
+	cacheFlags   `embed:""`
+	postureFlags `embed:""`
+	JSON         bool `name:"json" help:"Print one JSON object a line."`
 }
 
 var errSick = errors.New("the store cannot be used as it is; see above")
 
 func (c *doctorCmd) Run(a *app) error {
+	if err := c.checkPolicy(); err != nil {
+		return err
+	}
 	p := newPrinter(a.stdout, c.JSON)
 	sick := false
 	report := func(f admin.Finding) error {
@@ -59,7 +63,15 @@ func (c *doctorCmd) examine(ctx context.Context, report func(admin.Finding) erro
 	if err != nil {
 		return err
 	}
-	return c.look(ctx, where, caches, report)
+	if err := c.look(ctx, where, caches, report); err != nil {
+		return err
+	}
+	for _, f := range c.posture(where.ring != nil) {
+		if err := report(named("policy", f)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ask has a server examine its store.

@@ -165,7 +165,12 @@ func (r *rotation) settle(ctx context.Context, since time.Time, why string) erro
 		return nil
 	}
 	r.say("waiting %v %s", left.Round(time.Second), why)
-	timer := time.NewTimer(left)
+	return sleep(ctx, left)
+}
+
+// sleep waits, or returns the error of the context that ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

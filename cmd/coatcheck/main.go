@@ -3,6 +3,7 @@
 //
 //	coatcheck serve                      a sample MCP server at /mcp
 //	coatcheck sessions list|show|explain|watch|revoke
+//	coatcheck store migrate              everything from one store to another
 //	coatcheck keys generate|list|rotate|revoke
 //	                                     the keys that records are encrypted with
 //	coatcheck doctor                     what is wrong with a store
@@ -41,8 +42,9 @@ type app struct {
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve the sample MCP server at /mcp, its sessions kept in a store."`
 	Sessions sessionsCmd `cmd:"" help:"Look at the sessions in a store, and end them."`
+	Store    storeCmd    `cmd:"" help:"Move everything from one store to another."`
 	Keys     keysCmd     `cmd:"" help:"Make a key ring, look at it, and rotate its keys."`
-	Doctor   doctorCmd   `cmd:"" help:"Examine a store and say what is wrong with it."`
+	Doctor   doctorCmd   `cmd:"" help:"Examine a store and a configuration, and say what is wrong with them."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

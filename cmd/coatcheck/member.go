@@ -31,6 +31,9 @@ type peerTLS struct {
 
 func (c *clusterFlags) check() error {
 	switch {
+	case c.Advertise != "" && !namesAReplica(c.Advertise):
+		// It is not repeated, since it may hold a password by mistake.
+		return usagef("--advertise: write scheme, host and port of this replica alone, such as http://10.0.0.7:8080")
 	case c.Advertise == "" && (c.PeerCA != "" || c.PeerCert != ""):
 		return usagef("--peer-ca and --peer-cert are for replicas: write --advertise URL too")
 	case (c.PeerCert == "") != (c.PeerKey == ""):
@@ -39,6 +42,12 @@ func (c *clusterFlags) check() error {
 		return usagef("--peer-cert is for replicas that verify one another: write --peer-ca FILE too")
 	}
 	return nil
+}
+
+func namesAReplica(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
+		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && u.Fragment == ""
 }
 
 // peers reads the files that the flags name.
@@ -105,17 +114,14 @@ func (s *server) join(ctx context.Context, peers peerTLS) error {
 		return err
 	}
 	s.node = node
-	return nil
+	return s.metrics.registry.Register(newNodeMetrics(node))
 }
 
 // advertised is the URL with the port of the listener in the place of 0.
 func advertised(text string, listener net.Addr) (string, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return "", usagef("--advertise: write the URL of this replica, such as http://10.0.0.7:8080")
-	}
-	if u.Port() != "0" {
-		return text, nil
+	if err != nil || u.Port() != "0" {
+		return text, err
 	}
 	_, port, err := net.SplitHostPort(listener.String())
 	if err != nil {

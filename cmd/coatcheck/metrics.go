@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/coatcheck-mcp/coatcheck/auth"
 	"github.com/coatcheck-mcp/coatcheck/telemetry"
 )
 
@@ -15,6 +16,7 @@ import (
 type metrics struct {
 	*telemetry.Metrics
 	registry *prometheus.Registry
+	security *telemetry.Security
 
 	cacheErrors *prometheus.CounterVec // by tier
 	touchesLost prometheus.Counter
@@ -34,8 +36,16 @@ func newMetrics(tiers []string) (*metrics, error) {
 		return nil, err
 	}
 	sessions.Expect(sessionKind, tiers...)
+	var reasons []string
+	for _, r := range auth.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	security, err := telemetry.NewSecurity(registry, reasons)
+	if err != nil {
+		return nil, err
+	}
 	m := &metrics{
-		Metrics: sessions, registry: registry,
+		Metrics: sessions, registry: registry, security: security,
 		cacheErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "session_cache_errors_total", Help: "Calls of a cache that failed; it was passed by.",
 		}, []string{"tier"}),

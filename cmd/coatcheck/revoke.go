@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
+	"github.com/coatcheck-mcp/coatcheck/audit"
 )
 
 // revokeCmd ends sessions. Its selectors take no environment variables: nobody
 // should end all sessions because of a variable.
 type revokeCmd struct {
 	sessionsFlags `embed:""`
+	auditFlags    `embed:""`
 
 	Ref    string  `arg:"" optional:"" help:"The session, by the first part of its id."`
 	User   *string `placeholder:"USER" env:"-" help:"All sessions of this user."`
@@ -20,9 +24,17 @@ type revokeCmd struct {
 	Kind   string  `default:"session" env:"-" help:"With --user and --all: what to end; session, basket, note, or any other kind of record."`
 }
 
-func (c *revokeCmd) Run(a *app) error {
+func (c *revokeCmd) Run(a *app) (err error) {
 	if err := c.checkSelection(); err != nil {
 		return err
+	}
+	log, err := c.audits(a)
+	if err != nil {
+		return err
+	}
+	if log != nil {
+		c.observe = log.Observe
+		defer func() { err = errors.Join(err, log.Close()) }()
 	}
 	return c.with(a.ctx, func(sessions admin.Sessions) error {
 		by := operator()
@@ -36,6 +48,15 @@ func (c *revokeCmd) Run(a *app) error {
 		}
 		return p.flush()
 	})
+}
+
+// audits opens the audit log, unless a server ends the sessions: that keeps its
+// own.
+func (c *revokeCmd) audits(a *app) (*audit.Log, error) {
+	if c.Admin != "" {
+		return nil, nil
+	}
+	return c.openAudit(slog.New(slog.NewTextHandler(a.stderr, nil)), nil)
 }
 
 func (c *revokeCmd) checkSelection() error {

@@ -3,15 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 
-	"github.com/coatcheck-mcp/coatcheck/auth"
 	"github.com/coatcheck-mcp/coatcheck/session"
 )
 
@@ -26,15 +25,9 @@ type serveCmd struct {
 
 	Sample string `default:"shop" enum:"shop,conformance" help:"What to serve: a shop that shows what sessions keep, or what the official conformance suite asks for."`
 
-	Auth authMode `default:"none" help:"How users are verified: none, on loopback only, or tokens:FILE with lines TOKEN USER."`
-
-	SessionDuration    span   `default:"24h" help:"A session ends so long after it began."`
-	IdleTimeout        span   `default:"2h" help:"A session ends when it was not used for so long."`
-	MaxSessionsPerUser int    `default:"5" help:"So many sessions of one user at most; 0 for any number."`
-	OnLimit            string `default:"evict" enum:"evict,refuse" help:"Over --max-sessions-per-user: evict the user's oldest, or refuse the new one."`
-	MaxSessions        int    `default:"0" help:"So many sessions of all users at most, one more is refused; 0 for any number."`
-	CleanupInterval    span   `default:"15m" help:"How often expired sessions are removed."`
-	IDBytes            int    `name:"id-bytes" default:"32" help:"Random bytes in a session id's secret, 16 to 64."`
+	authFlags   `embed:""`
+	policyFlags `embed:""`
+	auditFlags  `embed:""`
 
 	TrustedProxy  []prefix `placeholder:"NET" help:"Proxies whose word on a client's address is taken, comma-separated or repeated."`
 	AllowedHost   []string `placeholder:"HOST" help:"Names under which the server answers, comma-separated or repeated; without any, a loopback listener answers to loopback names and others to all."`
@@ -53,8 +46,8 @@ type settings struct {
 	stack      stack
 	policy     session.Policy
 	proxies    []netip.Prefix
-	tokens     *auth.Tokens // nil: nobody is verified
-	tls        *tls.Config  // nil: plain HTTP
+	identity   *identity
+	tls        *tls.Config // nil: plain HTTP
 	peers      peerTLS
 	adminToken string
 	warnings   []string
@@ -64,11 +57,11 @@ func (c *serveCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, err := c.settings(a.ctx)
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	set, err := c.settings(a.ctx, log)
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	for _, w := range set.warnings {
 		log.Warn(w)
 	}
@@ -97,17 +90,14 @@ func (c *serveCmd) check() error {
 	if err := c.clusterFlags.check(); err != nil {
 		return err
 	}
+	if err := errors.Join(c.checkAuth(c.Listen), c.checkPolicy()); err != nil {
+		return err
+	}
 	switch {
-	case c.Auth.tokens == "" && !c.Listen.loopback():
-		return usagef("--auth none serves everybody who can connect, so it is for loopback only: write --auth tokens:FILE, or --listen 127.0.0.1:8080")
 	case c.AdminTokenFile == "" && !c.AdminListen.loopback():
 		return usagef("--admin-listen %s can be reached by others: write --admin-token-file FILE too, or --admin-listen 127.0.0.1:8081", c.AdminListen)
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return usagef("--tls-cert and --tls-key go together: write both or neither")
-	case c.MaxSessionsPerUser < 0:
-		return usagef("--max-sessions-per-user: write how many sessions a user may have, or 0 for any number")
-	case c.MaxSessions < 0:
-		return usagef("--max-sessions: write how many sessions there may be, or 0 for any number")
 	}
 	for _, host := range c.AllowedHost {
 		if host == "" || strings.ContainsAny(host, "/ ") {
@@ -131,7 +121,7 @@ func validOrigin(origin string) bool {
 }
 
 // settings reads the files that the flags name.
-func (c *serveCmd) settings(ctx context.Context) (settings, error) {
+func (c *serveCmd) settings(ctx context.Context, log *slog.Logger) (settings, error) {
 	set := settings{policy: c.policy()}
 	var err error
 	if set.place, err = c.place(ctx); err != nil {
@@ -140,15 +130,13 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 	if set.stack, err = c.stack(); err != nil {
 		return set, err
 	}
-	if err := set.policy.Check(); err != nil {
-		return set, usageError{err}
-	}
 	for _, p := range c.TrustedProxy {
 		set.proxies = append(set.proxies, netip.Prefix(p))
 	}
-	if err := c.readTokens(&set); err != nil {
-		return set, usagef("--auth tokens:FILE: %w", err)
+	if set.identity, err = c.openAuth(ctx, log); err != nil {
+		return set, err
 	}
+	set.warnings = append(set.warnings, set.identity.warnings...)
 	if c.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
@@ -166,38 +154,4 @@ func (c *serveCmd) settings(ctx context.Context) (settings, error) {
 		return set, usagef("--admin-token-file: %w", err)
 	}
 	return set, nil
-}
-
-func (c *serveCmd) readTokens(set *settings) error {
-	if c.Auth.tokens == "" {
-		return nil
-	}
-	tokens, exposed, err := auth.LoadTokens(c.Auth.tokens)
-	if err != nil {
-		return err
-	}
-	set.tokens = tokens
-	if exposed {
-		set.warnings = append(set.warnings, "the tokens file can be read by others: chmod 600 it")
-	}
-	if n := tokens.Weak(); n > 0 {
-		set.warnings = append(set.warnings, fmt.Sprintf("%d tokens are shorter than %d characters and could be guessed", n, auth.WeakTokenBytes))
-	}
-	return nil
-}
-
-func (c *serveCmd) policy() session.Policy {
-	perUser := c.MaxSessionsPerUser
-	if perUser == 0 {
-		perUser = -1 // the library's word for any number
-	}
-	return session.Policy{
-		IdleTimeout:      time.Duration(c.IdleTimeout),
-		AbsoluteLifetime: time.Duration(c.SessionDuration),
-		MaxPerUser:       perUser,
-		RefuseOverLimit:  c.OnLimit == "refuse",
-		MaxTotal:         c.MaxSessions,
-		SweepInterval:    time.Duration(c.CleanupInterval),
-		SecretBytes:      c.IDBytes,
-	}
 }

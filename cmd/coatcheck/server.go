@@ -41,15 +41,17 @@ type server struct {
 	log     *slog.Logger
 	replica string
 
-	place   place
-	stack   stack
-	metrics *metrics
-	store   open.Store
-	node    *cluster.Node // nil: the only replica
-	manager *session.Manager
-	sample  hosted
-	handler *gosdk.Handler
-	admin   *admin.Handler
+	place    place
+	stack    stack
+	metrics  *metrics
+	audit    *auditing
+	store    open.Store
+	node     *cluster.Node // nil: the only replica
+	manager  *session.Manager
+	sample   hosted
+	identity *identity
+	handler  *gosdk.Handler
+	admin    *admin.Handler
 
 	mcpListener, adminListener net.Listener
 	mcpHTTP, adminHTTP         *http.Server
@@ -76,6 +78,10 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 		return nil, err
 	}
 	if s.metrics, err = newMetrics(set.stack.caches.Tiers()); err != nil {
+		return nil, err
+	}
+	s.audit = &auditing{metrics: s.metrics, collector: session.Collector{TrustedProxies: set.proxies}}
+	if s.audit.log, err = c.openAudit(log, s.metrics.security.AuditDropped); err != nil {
 		return nil, err
 	}
 	if s.store, err = set.place.open(ctx, s.storeOptions()); err != nil {
@@ -107,7 +113,7 @@ func (s *server) build(set settings) (err error) {
 		Namespace:  s.cmd.Namespace,
 		Policy:     set.policy,
 		RoutingKey: set.place.routingKey(),
-		Observe:    s.metrics.Observe,
+		Observe:    s.audit.observe,
 		Logger:     s.log,
 	})
 	if err != nil {
@@ -121,7 +127,7 @@ func (s *server) build(set settings) (err error) {
 		Cluster:        s.node,
 		AllowedHosts:   s.cmd.AllowedHost,
 		AllowedOrigins: s.cmd.AllowedOrigin,
-		Collector:      session.Collector{TrustedProxies: set.proxies},
+		Collector:      s.audit.collector,
 		Logger:         s.log,
 	})
 	if err != nil {
@@ -130,18 +136,16 @@ func (s *server) build(set settings) (err error) {
 	s.admin = admin.New(admin.Options{
 		Ready:    s.ready,
 		Metrics:  s.metrics.handler(),
-		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.metrics.Observe),
+		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.audit.observe),
 		Doctor: func(ctx context.Context, report func(admin.Finding) error) error {
 			return newDoctor(s.store, s.place).examine(ctx, report)
 		},
 		Token: set.adminToken,
 	})
 
-	var endpoint http.Handler = s.handler
-	if set.tokens != nil {
-		endpoint = set.tokens.Middleware(endpoint)
-	}
 	mux := http.NewServeMux()
+	s.identity = set.identity
+	endpoint := s.identity.protect(s.handler, mux, s.audit.refused)
 	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
 	if s.node != nil {
 		mux.Handle(cluster.PeerPath, withBodyTimeout(s.node.Peers(), bodyTimeout))
@@ -166,7 +170,7 @@ func (s *server) host() (hosted, error) {
 		Sessions: s.manager,
 		Replica:  s.name,
 		Version:  version(),
-		Observe:  s.metrics.Observe,
+		Observe:  s.audit.observe,
 		Logger:   s.log,
 	})
 	if err != nil {
@@ -206,6 +210,10 @@ func (s *server) run(ctx context.Context) error {
 	work.Go(func() error { return serve(s.adminHTTP, s.adminListener) })
 	work.Go(func() error { return s.manager.Run(failing) })
 	work.Go(func() error { return s.sample.run(failing) })
+	work.Go(func() error { return s.identity.follow(failing) })
+	if s.audit.log != nil {
+		work.Go(func() error { return s.audit.reopen(failing, s.log) })
+	}
 	if s.place.ring != nil {
 		work.Go(func() error { return s.place.ring.Run(failing, reloadEvery, s.oldKeys) })
 	}
@@ -284,6 +292,9 @@ func (s *server) close() {
 	s.leave()
 	if s.store != nil {
 		s.closing("store", s.store.Close)
+	}
+	if s.audit != nil {
+		s.closing("audit log", s.audit.close)
 	}
 	for _, l := range []net.Listener{s.adminListener, s.mcpListener} {
 		if l != nil {

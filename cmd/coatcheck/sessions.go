@@ -22,6 +22,8 @@ type sessionsCmd struct {
 	Explain explainCmd `cmd:"" help:"Say whether a session lives, or when, why and by whom it ended."`
 	Watch   watchCmd   `cmd:"" help:"Report what happens to sessions, until interrupted."`
 	Revoke  revokeCmd  `cmd:"" help:"End a session, all of a user's, or all."`
+	Export  exportCmd  `cmd:"" help:"Write sessions, and all other records, to a file."`
+	Import  importCmd  `cmd:"" help:"Read what export has written into a store."`
 }
 
 // sessionKind is what the commands speak of if nothing else is asked for.
@@ -32,6 +34,8 @@ type sessionsFlags struct {
 	storeFlags `embed:""`
 	adminFlags `embed:""`
 	JSON       bool `name:"json" help:"Print one JSON object a line."`
+
+	observe func(context.Context, session.Event) // nil: nobody is told
 }
 
 // with gives fn the sessions of the store, or of the server if one is named.
@@ -44,7 +48,7 @@ func (f *sessionsFlags) with(ctx context.Context, fn func(admin.Sessions) error)
 		return fn(client)
 	}
 	return f.withStore(ctx, func(store state.Store) error {
-		return fn(admin.NewLocal(store, f.Namespace, nil))
+		return fn(admin.NewLocal(store, f.Namespace, f.observe))
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -108,22 +107,4 @@ func (l listenAddr) loopback() bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// authMode is how principals are verified: not at all, or by a tokens file.
-type authMode struct{ tokens string }
-
-func (m *authMode) UnmarshalText(text []byte) error {
-	how, file, _ := strings.Cut(string(text), ":")
-	switch {
-	case how == "none" && file == "":
-		*m = authMode{}
-		return nil
-	case how == "tokens" && file != "":
-		*m = authMode{tokens: file}
-		return nil
-	case how == "jwt":
-		return fmt.Errorf("%q is not available in this build: write none or tokens:FILE", text)
-	}
-	return fmt.Errorf("%q is no way to verify users: write none or tokens:FILE", text)
 }

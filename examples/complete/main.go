@@ -29,6 +29,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/coatcheck-mcp/coatcheck/examples/internal/accounts"
 )
 
@@ -61,17 +63,20 @@ func run(ctx context.Context, listener net.Listener, getenv func(string) string,
 		Handler: s.handler, MaxHeaderBytes: 64 << 10,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
-	swept := make(chan error, 1)
-	go func() { swept <- s.sweep(ctx) }()
-	go func() {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.sweep(ctx) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
 		<-ctx.Done()
 		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		_ = s.mcp.Drain(deadline) // running calls end, sessions stay in the store
-		_ = server.Shutdown(deadline)
-	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-swept
+		return server.Shutdown(deadline)
+	})
+	return group.Wait()
 }

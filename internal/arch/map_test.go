@@ -13,7 +13,7 @@ func rows() [][]string {
 		{"state"},
 		{"keyring", "store/cache"},
 		{"store/memory", "store/sqlite", "store/redis", "store/postgres", "store/nats"},
-		{"store/encrypted", "store/tiered", "store/batched"},
+		{"store/encrypted", "store/tiered", "store/batched", "store/migrate"},
 		{"store/open"},
 		{"session"},
 		// The suite runs the guide's tests too, and those go through a Manager.
@@ -45,6 +45,7 @@ func owners() map[string][]string {
 		"pgregory.net/rapid":                     {"state/statetest"},
 		"github.com/anishathalye/porcupine":      {"state/statetest"},
 		"go.uber.org/goleak":                     {},
+		"github.com/chromedp":                    {},
 		"testing":                                {"state/statetest", "internal/testkit"},
 		"github.com/ncruces/go-sqlite3-wasm":     {"store/sqlite"},
 	}

@@ -66,6 +66,18 @@ func Node(t testing.TB) string {
 	return ""
 }
 
+// Chromium returns the browser that tests drive without a screen.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	Missing(t, "Chromium")
+	return ""
+}
+
 func nodeMajor(path string) int {
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {

@@ -56,6 +56,38 @@
 // [Session.Reactivated] tells a tool. While a session is passivated, the
 // server's notifications do not reach it; an open stream prevents that.
 //
+// # Several replicas
+//
+// With Options.Cluster any number of processes on one store serve the same
+// sessions, and any request may reach any of them:
+//
+//	node, err := cluster.Join(ctx, store, cluster.Options{Namespace: manager.Namespace(), Advertise: "http://10.0.0.7:8080"})
+//	handler, err := gosdk.NewHandler(getServer, manager, &gosdk.Options{Events: store, Cluster: node})
+//	mux.Handle("/mcp", handler)
+//	mux.Handle(cluster.PeerPath, node.Peers())
+//
+// A session is live in one of them, its owner, to which the others forward its
+// requests: answers to questions, cancellations and streams too. Nothing has to
+// be done for that in tools, but for one thing: say [ResourceUpdated] instead
+// of mcp.Server.ResourceUpdated, so that clients hear of it that are connected
+// elsewhere. That a list has changed they hear of by themselves, provided that
+// getServer returns the same server more than once: it has a session without a
+// client then, which Server.Sessions shows.
+//
+// When an owner is gone, another takes its sessions over once the heartbeat
+// timeout is over. Calls in flight there fail with 502, or are answered with an
+// error when their stream is resumed; nothing acknowledged is lost. What a
+// former owner still writes, because it was only paused, is session.ErrFenced;
+// what its tools did meanwhile outside of the store cannot be undone. A replica
+// that cannot tell whether the others count on it serves no sessions: 503 with
+// Retry-After. One that drains gives quiet sessions away at once, and busy ones
+// when they are done; close the Handler, and the node after it. To a replica
+// through which all requests of a quiet session come it is handed over.
+//
+// In a cluster a GET takes the stream of the session over from one that is
+// still connected, where the SDK says 409: the owner may be the last to hear
+// that a connection broke.
+//
 // # Differences from the SDK's handler
 //
 //   - A request without a session id that is no initialize is 400, as the

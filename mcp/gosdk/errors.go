@@ -38,10 +38,15 @@ func isOutage(err error) bool {
 // refusalFor turns whatever a request failed with into its answer. Only a
 // session that is not there is 404.
 func refusalFor(err error) *streamable.Refusal {
-	var refusal *streamable.Refusal
+	var (
+		refusal *streamable.Refusal
+		rate    *session.RateError
+	)
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
+	case errors.As(err, &rate):
+		return streamable.Unavailable("too many new sessions from one address, try again later", rate.After)
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, session.ErrMalformedID):
 		return streamable.NotFound()
 	case errors.Is(err, session.ErrLimit):
@@ -65,10 +70,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // worthLogging reports whether an operator may have to act on the error: not on
-// what clients do wrong, nor on those who left.
+// what clients do wrong, nor on those who left. What limits refuse is an event
+// of the Manager's; a line for each would be one more thing to flood.
 func worthLogging(err error) bool {
 	var refusal *streamable.Refusal
-	for _, expected := range []error{context.Canceled, cluster.ErrMoved, cluster.ErrTake, cluster.ErrUnconfirmed} {
+	for _, expected := range []error{context.Canceled, session.ErrLimit, cluster.ErrMoved, cluster.ErrTake, cluster.ErrUnconfirmed} {
 		if errors.Is(err, expected) {
 			return false
 		}

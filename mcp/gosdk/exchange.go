@@ -2,6 +2,7 @@ package gosdk
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 )
@@ -30,6 +31,9 @@ type exchange struct {
 
 	stream *stream // that the SDK opened for a POST
 	seat   *seat   // nil but in a cluster
+	// again: the SDK has done nothing with the request, and the client was
+	// told nothing. It is served elsewhere, or later.
+	again bool
 	// failure is why events could not be replayed.
 	failure error
 
@@ -78,6 +82,13 @@ func (x *exchange) refusal(status int) *streamable.Refusal {
 		return unavailable()
 	}
 	return nil
+}
+
+// mayTryAgain reports whether the request need not be refused, since the SDK
+// has done nothing with it: in a cluster the session may have moved on, and
+// goes on in another replica.
+func (x *exchange) mayTryAgain(refusal *streamable.Refusal) bool {
+	return x.live.h.opts.Cluster != nil && refusal.Status == http.StatusServiceUnavailable && !x.batch && x.id == ""
 }
 
 // unanswered is what is said when the SDK returned without a word.

@@ -138,11 +138,13 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, version string) er
 	if err := streamable.CheckGET(r); err != nil {
 		return err
 	}
-	s, err := h.accessRequired(r, "Bad Request: GET requires an Mcp-Session-Id header")
-	if err != nil {
-		return err
-	}
-	return h.atOwner(w, r, s, nil, func(s *session.Session) error { return h.getHere(w, r, s, version) })
+	return h.patiently(r, func() error {
+		s, err := h.accessRequired(r, "Bad Request: GET requires an Mcp-Session-Id header")
+		if err != nil {
+			return err
+		}
+		return h.atOwner(w, r, s, nil, func(s *session.Session) error { return h.getHere(w, r, s, version) })
+	})
 }
 
 func (h *Handler) getHere(w http.ResponseWriter, r *http.Request, s *session.Session, version string) error {
@@ -232,6 +234,9 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, x *exchange, 
 	there := x.out.finish() && x.Err() == nil
 	if x.kind != standalone {
 		x.live.events.requestOver(x, there, x.out.refused() && x.kind == posted)
+	}
+	if x.again {
+		return errElsewhere
 	}
 	return nil
 }

@@ -75,6 +75,11 @@ func (o *response) begin(status int) {
 		return
 	}
 	if refusal := o.x.refusal(status); refusal != nil {
+		if o.x.mayTryAgain(refusal) {
+			o.x.again, o.status, o.swallow = true, status, true
+			o.clean()
+			return
+		}
 		o.refuse(refusal)
 		return
 	}
@@ -93,12 +98,17 @@ func (o *response) begin(status int) {
 }
 
 func (o *response) refuse(refusal *streamable.Refusal) {
-	h := o.w.Header()
-	for _, name := range []string{streamable.HeaderSession, "Cache-Control", "Connection", "Content-Length"} {
-		h.Del(name)
-	}
+	o.clean()
 	o.status, o.swallow = refusal.Status, true
 	refusal.ServeHTTP(o.w, nil)
+}
+
+// clean takes back what the SDK has said of an answer that is not given.
+func (o *response) clean() {
+	h := o.w.Header()
+	for _, name := range []string{streamable.HeaderSession, "Content-Type", "Cache-Control", "Connection", "Content-Length"} {
+		h.Del(name)
+	}
 }
 
 func (o *response) json() bool { return o.x.kind == posted && o.x.live.h.opts.JSONResponse }

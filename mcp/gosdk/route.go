@@ -64,6 +64,27 @@ func (h *Handler) atOwner(w http.ResponseWriter, r *http.Request, s *session.Ses
 	}
 }
 
+// patiently tries a GET again that cannot be served just now. A stream can wait,
+// and some clients give their session up when they are told 503 as they resume
+// one: the official Go SDK does.
+func (h *Handler) patiently(r *http.Request, serve func() error) error {
+	began := time.Now()
+	for {
+		err := serve()
+		if err == nil || h.opts.Cluster == nil || refusalFor(err).Status != http.StatusServiceUnavailable ||
+			errors.Is(err, cluster.ErrMoved) || errors.Is(err, cluster.ErrTake) || time.Since(began) > h.opts.Cluster.Patience() {
+			return err
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-h.sessionless.cut.Done(): // nothing waits for the end of a drain
+			return err
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+	}
+}
+
 // tryAt makes one attempt. errElsewhere asks for another.
 func (h *Handler) tryAt(place cluster.Place, w http.ResponseWriter, r *http.Request, s *session.Session, body []byte, here func(*session.Session) error) error {
 	if place.Where == cluster.Elsewhere {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,37 @@ func TestACutOffReplicaRefusesAndRecovers(t *testing.T) {
 	eventually(t, "the other serves", func() bool { return ask(rs.all[1]).StatusCode == http.StatusOK })
 	r.store.cut.Store(false)
 	eventually(t, "it serves again", func() bool { return ask(r).StatusCode == http.StatusOK })
+}
+
+// Clients give up where a stream that they resume is refused.
+func TestAStreamWaitsWhereItCannotBeServedYet(t *testing.T) {
+	rs := newReplicas(t, 2)
+	p := rs.connect(withoutStream)
+	r := rs.all[0]
+	r.store.cut.Store(true)
+	eventually(t, "the replica is cut off", func() bool { return !r.node.Confirmed() })
+	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, r.web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Mcp-Session-Id", p.cs.ID())
+	arrived := make(chan struct{})
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { close(arrived) },
+	}))
+	go func() {
+		<-arrived
+		r.store.cut.Store(false)
+	}()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("status %d", res.StatusCode)
+	}
 }
 
 func TestADrainGivesQuietSessionsAwayAndServesBusyOnes(t *testing.T) {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/store/cache"
+	"github.com/coatcheck-mcp/coatcheck/store/redis"
 	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
@@ -132,11 +134,12 @@ func (c Caches) Tiers() []string {
 // ownCache is the name of SQLite's own.
 const ownCache = "l1"
 
-// open makes the caches. If one cannot be made, none is left open.
-func (c Caches) open(ctx context.Context) ([]tiered.Tier, error) {
+// open makes the caches, which keep nothing for longer than staleness if they
+// are shared. If one cannot be made, none is left open.
+func (c Caches) open(ctx context.Context, staleness time.Duration) ([]tiered.Tier, error) {
 	var tiers []tiered.Tier
 	for i, spec := range c.list {
-		t, err := spec.open(ctx)
+		t, err := spec.open(ctx, staleness)
 		if err != nil {
 			closeAll(tiers)
 			return nil, fmt.Errorf("open cache l%d=%s: %w", i+1, spec.shown, err)
@@ -152,7 +155,7 @@ func closeAll(tiers []tiered.Tier) {
 	}
 }
 
-func (s cacheSpec) open(ctx context.Context) (tiered.Tier, error) {
+func (s cacheSpec) open(ctx context.Context, staleness time.Duration) (tiered.Tier, error) {
 	if s.bytes > 0 {
 		c, err := cache.New(cache.Options{MaxBytes: s.bytes})
 		if err != nil {
@@ -160,5 +163,9 @@ func (s cacheSpec) open(ctx context.Context) (tiered.Tier, error) {
 		}
 		return tiered.Tier{Cache: c}, nil
 	}
-	return tiered.Tier{}, fmt.Errorf("a cache in Redis %w: %s", ErrNotBuilt, "write l1=64MiB")
+	c, err := redis.OpenCache(ctx, s.text, redis.CacheOptions{TTL: staleness})
+	if err != nil {
+		return tiered.Tier{}, err
+	}
+	return tiered.Tier{Cache: c, Shared: true}, nil
 }

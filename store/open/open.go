@@ -1,6 +1,7 @@
 package open
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,11 +140,12 @@ func (o Options) wrap(ctx context.Context, store Store) (_ Store, err error) {
 
 // cached puts the caches before a store.
 func (o Options) cached(ctx context.Context, store Store) (*tiered.Store, error) {
-	tiers, err := o.Caches.open(ctx)
+	opts := o.Tiered
+	opts.Staleness = cmp.Or(opts.Staleness, tiered.DefaultStaleness)
+	tiers, err := o.Caches.open(ctx, opts.Staleness)
 	if err != nil {
 		return nil, err
 	}
-	opts := o.Tiered
 	opts.Tiers, opts.OnLookup = tiers, o.OnLookup
 	s, err := tiered.New(store, opts)
 	if err != nil {

@@ -152,10 +152,12 @@ func (s *Store) write(ctx context.Context, ops []*operation, sql string, args pa
 		for _, o := range ops {
 			*o.result, o.answered = state.Result{}, false
 		}
-		err := s.query(ctx, sql, args, each)
+		err := s.commitQuery(ctx, sql, args, each)
 		switch {
 		case err == nil:
 			return nil
+		case belowLevel(err):
+			return err
 		case again(err) && attempt < attempts:
 			pause(ctx, time.Duration(rand.Int64N(int64(attempt)*int64(10*time.Millisecond))))
 		case unsentBroken(err) && attempt < 3 && ctx.Err() == nil:
@@ -167,6 +169,16 @@ func (s *Store) write(ctx context.Context, ops []*operation, sql string, args pa
 			return err
 		}
 	}
+}
+
+// commitQuery runs a statement that writes, on a connection of the pool.
+func (s *Store) commitQuery(ctx context.Context, sql string, args params, each func(*row) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return unsent{err}
+	}
+	defer conn.Release()
+	return s.commitOn(ctx, conn.Conn(), sql, args, each)
 }
 
 // unsentBroken reports whether a connection of the pool turned out to be

@@ -70,6 +70,13 @@
 // [state.ErrUnknownOutcome]; nothing is repeated that may have been done. A full
 // disk is [state.ErrFull].
 //
+// # Replication
+//
+// [Options.Replication] says when a write is acknowledged. When its time is over
+// while the primary waits for its standbys, the wait is ended there and the
+// write is [state.ErrBelowLevel]. With several hosts in the URL the store
+// follows a promotion.
+//
 // # Poolers
 //
 // The store needs connections of its own: prepared statements and LISTEN do not

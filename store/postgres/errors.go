@@ -37,7 +37,10 @@ func unavailable(doing string, err error) error {
 
 // writeError is the same for a write.
 func writeError(doing string, err error) error {
-	if err == nil || !lost(err) {
+	switch {
+	case belowLevel(err):
+		return fmt.Errorf("%s: %w", doing, err)
+	case err == nil || !lost(err):
 		return unavailable(doing, err)
 	}
 	return fmt.Errorf("%s: %w: the connection was lost before the answer: %w", doing, state.ErrUnknownOutcome, err)
@@ -58,8 +61,12 @@ func lost(err error) bool {
 // broken reports whether err is of the connection, not of what was asked.
 func broken(err error) bool {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	var level *levelError
+	switch {
+	case errors.As(err, &pg):
 		return pg.SeverityUnlocalized != "ERROR"
+	case errors.As(err, &level):
+		return false
 	}
 	return err != nil && !errors.Is(err, state.ErrCorrupt)
 }

@@ -71,12 +71,46 @@ func TestUnescapeUserRefusesWhatEscapeUserNeverWrites(t *testing.T) {
 	}
 }
 
-func TestStandbyCount(t *testing.T) {
-	for names, want := range map[string]int{
-		"": 0, "  ": 0, "two": 1, "a, b": 1, "*": 1, "ANY 2 (a, b, c)": 2, "FIRST 3 (a,b,c)": 3, "2 (a, b)": 2, "any 1 (*)": 1,
+func TestSynchronousStandbyNamesAreUnderstood(t *testing.T) {
+	type want struct {
+		waits, listed int
+		all           bool
+	}
+	for names, want := range map[string]want{
+		"": {}, "  ": {}, "two": {1, 1, false}, "a, b": {1, 2, false}, "*": {1, 1, true},
+		"ANY 2 (a, b, c)": {2, 3, false}, "FIRST 3 (a,b,c)": {3, 3, false}, "2 (a, b)": {2, 2, false},
+		"any 1 (*)": {1, 1, true}, "ANY 1 (\"a,*\", b)": {1, 2, false}, "ANY 2 (a, *)": {2, 2, true},
 	} {
-		if got := standbyCount(names); got != want {
-			t.Errorf("%q: got %d, want %d", names, got, want)
+		waits, listed, all := synchronous(names)
+		if waits != want.waits || listed != want.listed || all != want.all {
+			t.Errorf("%q: got %d, %d, %v, want %v", names, waits, listed, all, want)
+		}
+	}
+}
+
+func TestLevelsOfAServer(t *testing.T) {
+	for _, c := range []struct {
+		st      standing
+		level   state.Replication
+		refuses []state.Replication
+	}{
+		{standing{"on", "", 0}, "", []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+		{standing{"on", "", 2}, state.ReplicateLeader, []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+		{standing{"on", "ANY 1 (a, b)", 2}, state.ReplicateQuorum, []state.Replication{state.ReplicateAll}},
+		{standing{"remote_apply", "ANY 2 (a, b)", 0}, state.ReplicateQuorum, nil},
+		{standing{"on", "ANY 1 (a, b, c)", 3}, state.ReplicateLeader, []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+		{standing{"on", "ANY 1 (*)", 4}, state.ReplicateLeader, []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+		{standing{"on", "*", 1}, state.ReplicateQuorum, nil},
+		{standing{"remote_write", "ANY 1 (a)", 1}, state.ReplicateLeader, []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+		{standing{"local", "ANY 1 (a)", 1}, state.ReplicateLeader, []state.Replication{state.ReplicateQuorum, state.ReplicateAll}},
+	} {
+		if got := c.st.level(); got != c.level {
+			t.Errorf("%+v: level %q, want %q", c.st, got, c.level)
+		}
+		for _, r := range []state.Replication{state.ReplicateNone, state.ReplicateLeader, state.ReplicateQuorum, state.ReplicateAll} {
+			if err := c.st.check(r, c.st.need(r)); (err != nil) != slices.Contains(c.refuses, r) {
+				t.Errorf("%+v: %s: %v", c.st, r, err)
+			}
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +19,7 @@ import (
 //
 // The URL is as libpq has it. Beside the parameters of the server it may have
 // pool_max_conns, pool_min_idle_conns, pool_max_conn_idle_time,
-// pool_max_conn_lifetime, connect_timeout and schema. With several hosts, as in
+// pool_max_conn_lifetime, connect_timeout, schema and replication. With several hosts, as in
 // postgres://one,two/sessions, the store uses the one that can be written to,
 // and goes on with another when that has taken over.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
@@ -88,11 +86,11 @@ func (s *Store) check(ctx context.Context) error {
 	}
 	defer conn.Release()
 	var version, pid int
-	var encoding, isolation, fsync, commit, standbys string
+	var encoding, isolation, fsync string
+	var st standing
 	err = conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
-		current_setting('default_transaction_isolation'), current_setting('fsync'),
-		current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), pg_backend_pid()`,
-		pgx.QueryExecModeExec).Scan(&version, &encoding, &isolation, &fsync, &commit, &standbys, &pid)
+		current_setting('default_transaction_isolation'), current_setting('fsync'), pg_backend_pid()`,
+		pgx.QueryExecModeExec).Scan(&version, &encoding, &isolation, &fsync, &pid)
 	switch {
 	case err != nil:
 		return unavailable("ask for the settings of the server", err)
@@ -108,39 +106,31 @@ func (s *Store) check(ctx context.Context) error {
 		return errors.New("there is a connection pooler such as PgBouncer in between, in which prepared statements " +
 			"and LISTEN do not work; connect to the server itself, the store pools its connections")
 	}
-	n := standbyCount(standbys)
-	if commit == "off" || commit == "local" {
+	if err := conn.QueryRow(ctx, askStanding, pgx.QueryExecModeExec).Scan(&st.commit, &st.names, &st.connected); err != nil {
+		return unavailable("ask for the standbys of the server", err)
+	}
+	return s.settle(st, fsync)
+}
+
+// settle checks and notes what may be promised of writes.
+func (s *Store) settle(st standing, fsync string) error {
+	n, _, _ := synchronous(st.names)
+	if st.commit == "off" || st.commit == "local" {
 		n = 0
 	}
 	if n < s.opts.Standbys {
 		return fmt.Errorf("each commit waits for %d synchronous standbys, and %d are asked for: set synchronous_standby_names, "+
 			"for example to 'ANY %d (*)', and synchronous_commit to on", n, s.opts.Standbys, s.opts.Standbys)
 	}
+	if err := s.take(st); err != nil {
+		return err
+	}
 	s.durability = state.Synced
 	switch {
-	case fsync == "off" || commit == "off":
+	case fsync == "off" || st.commit == "off":
 		s.durability = state.Buffered
 	case n > 0:
 		s.durability = state.Replicated
 	}
 	return nil
-}
-
-var standbyMethod = regexp.MustCompile(`(?i)^\s*(?:ANY|FIRST)?\s*(\d+)\s*\(`)
-
-// standbyCount returns for how many standbys a commit waits, by the setting
-// synchronous_standby_names.
-func standbyCount(names string) int {
-	if strings.TrimSpace(names) == "" {
-		return 0
-	}
-	m := standbyMethod.FindStringSubmatch(names)
-	if m == nil {
-		return 1
-	}
-	n, err := strconv.Atoi(m[1])
-	if err != nil {
-		return 0
-	}
-	return n
 }

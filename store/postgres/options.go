@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // Options configures a [Store]. The zero value is ready to use. What is set
@@ -46,6 +48,19 @@ type Options struct {
 	// least so many synchronous standbys: a server whose
 	// synchronous_standby_names is empty would acknowledge without any.
 	Standbys int
+	// Replication is when a write is acknowledged: by [state.ReplicateNone] and
+	// [state.ReplicateLeader] when the primary has it on disk, by
+	// [state.ReplicateQuorum] when so many synchronous standbys have it, too,
+	// that with the primary they are a majority, by [state.ReplicateAll] when
+	// all have and show it. The last two are refused unless the server's
+	// synchronous_standby_names ask for as many; that is looked at again while
+	// the store is open, and writes are [state.ErrUnavailable] when it does
+	// not hold any more. Empty: what the URL's parameter replication says, or
+	// what the server is set to, quorum if it has enough synchronous standbys,
+	// and whatever another one is set to after a failover. It sets
+	// SynchronousCommit, unless that is given; with a pool of your own, its
+	// connections have to be set so.
+	Replication state.Replication
 	// Logger hears what no caller can be told. Nil: nobody does.
 	Logger *slog.Logger
 }
@@ -88,7 +103,10 @@ func (o *Options) poolConfig(rawURL string) (*pgxpool.Config, error) {
 	params["default_transaction_isolation"] = "read committed"
 	if o.SynchronousCommit != "" {
 		params["synchronous_commit"] = o.SynchronousCommit
+	} else if set := commitSetting(o.Replication); set != "" && params["synchronous_commit"] == "" {
+		params["synchronous_commit"] = set
 	}
+	cfg.ConnConfig.OnNotice = note
 	return cfg, nil
 }
 

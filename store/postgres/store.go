@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,6 +32,7 @@ type Store struct {
 	sql     statements
 
 	durability state.Durability
+	standing   atomic.Pointer[promise] // nil until the server was asked
 
 	// open is held for reading by every operation, and by Close for writing.
 	open   sync.RWMutex
@@ -66,13 +68,15 @@ func newStore(pool *pgxpool.Pool, opts Options) *Store {
 }
 
 // Guarantees implements [state.Store]. Durability is what the settings of the
-// server said when the store was opened.
+// server said when the store was opened, and Replication the level in force.
 func (s *Store) Guarantees() state.Guarantees {
 	return state.Guarantees{
 		ClockError: s.opts.ClockError,
 		Durability: s.durability,
 		Shared:     true,
 		ExactTotal: true,
+
+		Replication: s.promised().level,
 	}
 }
 

@@ -68,6 +68,9 @@ func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (
 		ends = append(ends, e)
 		return r.err
 	})
+	if belowLevel(err) {
+		return ends, looked, writeError("sweep", err) // the primary has ended them
+	}
 	if err != nil {
 		return nil, 0, writeError("sweep", err)
 	}
@@ -88,5 +91,5 @@ func (s *Store) sweepQuery(ctx context.Context, sql string, args params, each fu
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(patience, cancel) })
 	defer stop()
-	return queryOn(own, conn.Conn(), sql, args, each)
+	return s.commitOn(own, conn.Conn(), sql, args, each)
 }

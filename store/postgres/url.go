@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // CheckURL reports what is wrong with a URL, as far as that shows without
@@ -66,7 +68,13 @@ func (o *Options) takeURL(text string) (string, error) {
 	if s := q.Get("schema"); s != "" && o.Schema == "" {
 		o.Schema = s
 	}
+	if r := q.Get("replication"); r != "" && o.Replication == "" {
+		if o.Replication, err = state.ParseReplication(r); err != nil {
+			return "", err
+		}
+	}
 	q.Del("schema")
+	q.Del("replication")
 	if strings.Contains(u.Host, ",") && !q.Has("target_session_attrs") {
 		// A store has to write, so of several servers it takes the primary.
 		q.Set("target_session_attrs", "read-write")
