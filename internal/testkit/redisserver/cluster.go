@@ -142,7 +142,11 @@ func (c *Cluster) AwaitPromotion(i int) {
 		}
 		s.await("knows the new master", func() bool {
 			info, err := s.try("CLUSTER", "INFO")
-			return err == nil && strings.Contains(info, "cluster_state:ok")
+			if err != nil || !strings.Contains(info, "cluster_state:ok") {
+				return false
+			}
+			slots, err := s.try("CLUSTER", "SLOTS")
+			return err == nil && !strings.Contains(slots, c.Masters[i].Port())
 		})
 	}
 }
