@@ -7,7 +7,7 @@ RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench)
 # A package is cut off after so long: it hangs then, however slow the machine is.
 LIMIT = -timeout 30m
 
-.PHONY: build test check race bench deps clean
+.PHONY: build test check race fuzz bench deps clean
 
 build:
 	go build -o bin/coatcheck ./cmd/coatcheck
@@ -25,6 +25,12 @@ check:
 
 race: deps
 	go run ./internal/testkit/report $(LIMIT) -race $(RACE)
+
+# Every fuzz target, so many inputs (or so long) each: make fuzz FUZZ=10m.
+FUZZ = 2000x
+
+fuzz:
+	internal/testkit/fuzz $(FUZZ)
 
 # Paired with what a user would take instead; prints ratios.
 bench:

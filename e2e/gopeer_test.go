@@ -88,6 +88,7 @@ func (p *gopeer) call(tool string, args map[string]any) (r result, err error) {
 	if err != nil {
 		return r, err
 	}
+	noted.NoteIDs(string(text)) // of baskets
 	return r, json.Unmarshal(text, &r)
 }
 

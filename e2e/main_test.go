@@ -2,15 +2,22 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // executable is the coatcheck that the tests run, built once from this tree.
 var executable string
+
+// noted are the session ids and the tokens of the whole run. Whatever a
+// coatcheck writes for people is searched for them.
+var noted testkit.Secrets
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
@@ -35,5 +42,6 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build coatcheck: %v\n%s", err, out)
 		return 1
 	}
+	http.DefaultTransport = noted.Transport(http.DefaultTransport)
 	return m.Run()
 }

@@ -76,6 +76,7 @@ func (n *node) listen(out io.Reader) {
 		if err != nil {
 			break
 		}
+		noted.NoteIDs(string(line))
 		var a answer
 		if json.Unmarshal(line, &a) != nil {
 			n.log.Write(line)
@@ -146,6 +147,7 @@ func (n *node) send(op string, args map[string]any) (<-chan answer, error) {
 }
 
 func (n *node) connect(url, token string) error {
+	noted.Note(token)
 	return n.do("connect", map[string]any{"url": url, "token": token, "mode": n.mode}, nil)
 }
 

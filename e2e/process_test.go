@@ -84,6 +84,7 @@ func startWith(t testing.TB, args, env []string) *server {
 // startProgram starts a server of a build of its own.
 func startProgram(t testing.TB, program string, args, env []string) *server {
 	t.Helper()
+	noteAdminToken(t, args)
 	s := &server{t: t, cmd: exec.Command(program, args...), args: args, exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.Env = append(plainEnv(), env...)
@@ -95,7 +96,10 @@ func startProgram(t testing.TB, program string, args, env []string) *server {
 		_ = s.cmd.Wait() // its result is in ProcessState
 	}()
 	t.Cleanup(func() {
+		s.checkMetrics()
 		s.kill()
+		noted.Check(t, "the output of coatcheck "+strings.Join(args, " "), s.out.String())
+		checkAudit(t, args)
 		if t.Failed() {
 			t.Logf("output of coatcheck %s:\n%s", strings.Join(args, " "), s.out.String())
 		}
@@ -204,6 +208,7 @@ func (s *server) get(path string) (int, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	noted.Check(s.t, "the admin listener at "+path, string(body))
 	return resp.StatusCode, string(body)
 }
 
@@ -224,6 +229,7 @@ func watch(t testing.TB, store string) *log {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the watch: %v: %s", err, out)
 		}
+		noted.Check(t, "sessions watch", out.String())
 	})
 	return out
 }
@@ -232,6 +238,7 @@ func watch(t testing.TB, store string) *log {
 // status.
 func coatcheck(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
+	noteAdminToken(t, args)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, executable, args...)
@@ -243,5 +250,6 @@ func coatcheck(t testing.TB, args ...string) (stdout, stderr string, status int)
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	noted.Check(t, "coatcheck "+strings.Join(args, " "), out.String()+errOut.String())
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }

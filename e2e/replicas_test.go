@@ -18,7 +18,7 @@ func TestReplicasVerifyOneAnother(t *testing.T) {
 		"--peer-ca=" + cert, "--peer-cert=" + cert, "--peer-key=" + key,
 	}
 	one, two := serve(t, dir, flags...), serve(t, dir, flags...)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	client := &http.Client{Transport: noted.Transport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}})}
 	defer client.CloseIdleConnections()
 	r := sendWith(t, client, http.MethodPost, one.url, initialize, nil)
 	headers := sessionHeaders(r.header.Get("Mcp-Session-Id"), "")

@@ -39,7 +39,10 @@ func launch(t testing.TB, args ...string) *command {
 		defer close(c.exited)
 		_ = c.cmd.Wait() // its result is in ProcessState
 	}()
-	t.Cleanup(c.kill)
+	t.Cleanup(func() {
+		c.kill()
+		noted.Check(t, "coatcheck "+strings.Join(args, " "), c.log.String())
+	})
 	return c
 }
 

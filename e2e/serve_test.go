@@ -249,7 +249,7 @@ func TestTLS(t *testing.T) {
 		t.Fatalf("serves at %s", s.url)
 	}
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2}}
+		client := &http.Client{Transport: noted.Transport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2})}
 		defer client.CloseIdleConnections()
 		r := sendWith(t, client, http.MethodPost, s.url, initialize, nil)
 		if r.status != http.StatusOK || r.proto != name || !strings.Contains(r.body, "coatcheck-sample") {

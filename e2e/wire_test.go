@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"testing"
 )
 
@@ -29,6 +30,9 @@ func sendWith(t testing.TB, client *http.Client, method, url, body string, heade
 	r, err := try(t.Context(), client, method, url, body, headers)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.status >= http.StatusBadRequest {
+		noted.Check(t, "the answer "+strconv.Itoa(r.status), r.body)
 	}
 	return r
 }

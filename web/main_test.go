@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
@@ -138,6 +140,7 @@ type site struct {
 	sessions *web.Sessions
 	mux      *http.ServeMux
 	server   *httptest.Server
+	secrets  testkit.Secrets
 }
 
 // newSite starts one. wrap, if not nil, stands between sessions and handlers.
@@ -152,6 +155,9 @@ func newSite(t testing.TB, policy session.Policy, opts web.Options, wrap func(*s
 	if err != nil {
 		t.Fatal(err)
 	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.NewTextHandler(s.secrets.Log(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if s.sessions, err = web.New(s.manager, opts); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +165,7 @@ func newSite(t testing.TB, policy session.Policy, opts web.Options, wrap func(*s
 	if wrap != nil {
 		handler = wrap(s, handler)
 	}
-	s.server = httptest.NewUnstartedServer(s.sessions.Middleware(handler))
+	s.server = httptest.NewUnstartedServer(s.secrets.Handler(s.sessions.Middleware(handler)))
 	s.server.Config.ErrorLog = log.New(io.Discard, "", 0) // browsers that leave in a handshake
 	s.server.StartTLS()
 	t.Cleanup(s.server.Close)

@@ -16,6 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/coatcheck-mcp/coatcheck/cluster"
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
@@ -26,6 +27,8 @@ type replicas struct {
 	store   *memory.Store
 	timeout time.Duration
 	opts    Options
+	secrets testkit.Secrets
+	log     *slog.Logger
 
 	mu  sync.Mutex // guards all below
 	all []*replica
@@ -43,6 +46,7 @@ type replica struct {
 func newReplicas(t testing.TB, n int, options ...func(*Options)) *replicas {
 	t.Helper()
 	rs := &replicas{t: t, store: memory.New(memory.Options{}), timeout: 1 * time.Second}
+	rs.log = logTo(io.MultiWriter(testWriter{t}, rs.secrets.Log(t)))
 	for _, o := range options {
 		o(&rs.opts)
 	}
@@ -57,12 +61,12 @@ func (rs *replicas) add() *replica {
 	rs.t.Helper()
 	r := &replica{process: process{tools: newTools()}, store: &switched{Store: rs.store}}
 	var serve atomic.Pointer[http.Handler]
-	r.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.web = httptest.NewServer(rs.secrets.Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		(*serve.Load()).ServeHTTP(w, req)
-	}))
+	})))
 	var err error
 	r.node, err = cluster.Join(rs.t.Context(), r.store, cluster.Options{
-		Namespace: "default", Advertise: r.web.URL, Timeout: rs.timeout, Logger: testLogger(rs.t),
+		Namespace: "default", Advertise: r.web.URL, Timeout: rs.timeout, Logger: rs.log,
 	})
 	if err != nil {
 		rs.t.Fatal(err)
@@ -71,7 +75,7 @@ func (rs *replicas) add() *replica {
 		rs.t.Fatal(err)
 	}
 	opts := rs.opts
-	opts.Events, opts.Cluster, opts.Logger = r.store, r.node, testLogger(rs.t)
+	opts.Events, opts.Cluster, opts.Logger = r.store, r.node, rs.log
 	r.server = newServer(r.tools)
 	if r.handler, err = NewHandler(func(*http.Request) *mcp.Server { return r.server }, r.manager, &opts); err != nil {
 		rs.t.Fatal(err)
@@ -145,11 +149,7 @@ func (rs *replicas) connect(options ...peerOption) *peer {
 	}}, options...)...)
 }
 
-// testLogger writes to the test's log.
-func testLogger(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
+// testWriter writes to the test's log.
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -54,6 +56,7 @@ type backing interface {
 type world struct {
 	t        testing.TB
 	web      *httptest.Server
+	secrets  testkit.Secrets
 	open     func() backing
 	policy   session.Policy
 	opts     Options
@@ -109,9 +112,12 @@ func newWorld(t testing.TB, options ...worldOption) *world {
 	for _, o := range options {
 		o(w)
 	}
-	w.web = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	if w.opts.Logger == nil {
+		w.opts.Logger = logTo(w.secrets.Log(t))
+	}
+	w.web = httptest.NewServer(w.secrets.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.now().handler.ServeHTTP(rw, r)
-	}))
+	})))
 	w.start()
 	t.Cleanup(func() {
 		for _, p := range w.all {
@@ -415,6 +421,10 @@ func (p *peer) settle() {
 		defer cancel()
 		return p.cs.Ping(ctx, nil) == nil
 	})
+}
+
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func discardLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }
