@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/cluster"
@@ -128,36 +129,38 @@ func (h *Handler) forward(w http.ResponseWriter, r *http.Request, to cluster.Mem
 }
 
 // passOn has any other replica serve a request that belongs to no session,
-// because this one drains. If there is no other, it is refused.
+// because this one drains. What one refuses, having done nothing with it, is
+// put to the next. If there is none, it is refused.
 func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, body []byte) error {
 	if h.opts.Cluster == nil || cameFrom(r) != "" {
 		return draining()
 	}
-	to, ok := h.another(r.Context())
-	if !ok {
-		return draining()
+	for _, to := range h.others(r.Context()) {
+		if err := h.forward(w, r, to, state.Ref{}, body); !errors.Is(err, errElsewhere) {
+			return err
+		}
 	}
-	err := h.forward(w, r, to, state.Ref{}, body)
-	if errors.Is(err, errElsewhere) {
-		return draining()
-	}
-	return err
+	return draining()
 }
 
 // another returns a random other replica that takes sessions.
 func (h *Handler) another(ctx context.Context) (cluster.Member, bool) {
-	members, err := h.opts.Cluster.Members(ctx)
-	if err != nil {
-		return cluster.Member{}, false
-	}
-	var others []cluster.Member
-	for _, m := range members {
-		if !m.Self && !m.Lapsed && m.State == cluster.Serving && m.Advertise != "" {
-			others = append(others, m)
-		}
-	}
+	others := h.others(ctx)
 	if len(others) == 0 {
 		return cluster.Member{}, false
 	}
-	return others[rand.N(len(others))], true
+	return others[0], true
+}
+
+// others returns the other replicas that take sessions, in random order.
+func (h *Handler) others(ctx context.Context) []cluster.Member {
+	members, err := h.opts.Cluster.Members(ctx)
+	if err != nil {
+		return nil
+	}
+	others := slices.DeleteFunc(members, func(m cluster.Member) bool {
+		return m.Self || m.Lapsed || m.State != cluster.Serving || m.Advertise == ""
+	})
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	return others
 }
