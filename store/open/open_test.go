@@ -17,7 +17,9 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/keyring"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/state/statetest"
+	"github.com/coatcheck-mcp/coatcheck/store/batched"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
+	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
 
 func newRing(t testing.TB) *keyring.Ring {
@@ -44,28 +46,43 @@ func mustOpen(t testing.TB, url string, opts open.Options) open.Store {
 	return s
 }
 
-// The bare stores are judged by the suite where they are; here it is what the
-// encryption makes of those that need a server.
-func TestEncryptedServersKeepTheContract(t *testing.T) {
+// The bare stores are judged by the suite where they are; here it is what is
+// made of those that need a server, by the encryption and by all wrappers.
+func TestWrappedServersKeepTheContract(t *testing.T) {
+	l1 := caches(t, "l1=1MiB")
 	for name, url := range servers(t) {
-		t.Run(name, func(t *testing.T) {
-			where := map[state.Store]string{}
-			rings := map[state.Store]*keyring.Ring{}
-			h := statetest.Harness{
-				OwnClock: true,
-				Open: func(t testing.TB, _ *statetest.Clock) state.Store {
-					at, ring := url(t), newRing(t)
-					s := mustOpen(t, at, open.Options{Ring: ring})
-					where[s], rings[s] = at, ring
-					return s
-				},
-				Reopen: func(t testing.TB, s state.Store) state.Store {
-					return mustOpen(t, where[s], open.Options{Ring: rings[s]})
-				},
-			}
-			statetest.Run(t, h)
-			t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
-		})
+		for wrapped, opts := range map[string]open.Options{
+			"encrypted": {},
+			"all":       {Caches: l1, Tiered: tiered.Options{Staleness: 200 * time.Millisecond}, Batch: &batched.Options{}},
+		} {
+			t.Run(name+"/"+wrapped, func(t *testing.T) {
+				h := wrappedHarness(url, opts)
+				statetest.Run(t, h)
+				t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
+			})
+		}
+	}
+}
+
+// wrappedHarness opens stores at URLs of their own, each with a key of its own.
+func wrappedHarness(url func(testing.TB) string, opts open.Options) statetest.Harness {
+	where := map[state.Store]string{}
+	rings := map[state.Store]*keyring.Ring{}
+	return statetest.Harness{
+		OwnClock: true,
+		Open: func(t testing.TB, _ *statetest.Clock) state.Store {
+			at := url(t)
+			with := opts
+			with.Ring = newRing(t)
+			s := mustOpen(t, at, with)
+			where[s], rings[s] = at, with.Ring
+			return s
+		},
+		Reopen: func(t testing.TB, s state.Store) state.Store {
+			with := opts
+			with.Ring = rings[s]
+			return mustOpen(t, where[s], with)
+		},
 	}
 }
 

@@ -25,7 +25,7 @@ type hub struct {
 	writes turnstile
 
 	mu       sync.Mutex        // guards all below
-	watchers map[*watcher]bool // true once its Watch is about to return
+	watchers map[*watcher]bool // false until it is admitted
 	current  *listener         // nil without watchers
 }
 
@@ -52,12 +52,9 @@ func (h *hub) add(ctx context.Context, w *watcher) error {
 	l.look()
 	for {
 		h.mu.Lock()
-		up, err, next := l.up, l.err, l.attempt
-		if up {
-			h.watchers[w] = true
-		}
+		admitted, err, news := h.watchers[w], l.err, l.news
 		h.mu.Unlock()
-		if up {
+		if admitted {
 			// Of a write in progress the notification may have come already.
 			if h.writes.drain(ctx) {
 				return nil
@@ -70,12 +67,40 @@ func (h *hub) add(ctx context.Context, w *watcher) error {
 			return unavailable("listen for changes", err)
 		}
 		select {
-		case <-next:
+		case <-news:
 		case <-ctx.Done():
 			h.remove(w)
 			return fmt.Errorf("listen for changes: %w: %w", state.ErrUnavailable, context.Cause(ctx))
 		}
 	}
+}
+
+// joining returns the watchers that are to be admitted.
+func (h *hub) joining() []*watcher {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*watcher
+	for w, admitted := range h.watchers {
+		if !admitted {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// admit lets watchers have what comes from now on.
+func (h *hub) admit(l *listener, joining []*watcher) {
+	if len(joining) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range joining {
+		if _, there := h.watchers[w]; there {
+			h.watchers[w] = true
+		}
+	}
+	l.announce()
 }
 
 // remove ends the listener with the last watcher.
@@ -145,15 +170,15 @@ type listener struct {
 	kick chan struct{} // holds a token when the time between probes has changed
 
 	// Guarded by hub.mu.
-	up      bool
-	err     error         // of the last attempt to connect, while not up
-	attempt chan struct{} // closed with the attempt that is under way
+	up   bool
+	err  error         // of the last attempt to connect, while not up
+	news chan struct{} // closed when there is news for those who join
 }
 
 // listen starts a listener; h.mu is held.
 func (h *hub) listen() *listener {
 	ctx, stop := context.WithCancel(h.ctx)
-	l := &listener{hub: h, ctx: ctx, stop: stop, kick: make(chan struct{}, 1), attempt: make(chan struct{})}
+	l := &listener{hub: h, ctx: ctx, stop: stop, kick: make(chan struct{}, 1), news: make(chan struct{})}
 	h.current = l
 	h.pumps.Go(l.run)
 	return l
@@ -203,8 +228,13 @@ func (l *listener) set(up bool, err error) {
 	if up {
 		l.hub.tell(l, state.Change{Type: state.Gap})
 	}
-	close(l.attempt)
-	l.attempt = make(chan struct{})
+	l.announce()
+}
+
+// announce has those who join look again. hub.mu is held.
+func (l *listener) announce() {
+	close(l.news)
+	l.news = make(chan struct{})
 }
 
 func (l *listener) connect() (*pgx.Conn, error) {
@@ -254,18 +284,38 @@ func (l *listener) receive(conn *pgx.Conn) error {
 		case err == nil:
 			l.hub.note()
 			l.notify(n.Payload)
-			continue
 		case conn.IsClosed():
 			return err
 		}
+		joining := l.hub.joining()
+		if err == nil && len(joining) == 0 {
+			continue
+		}
 		// Silence: a connection that was cut without a word looks the same.
-		ctx, cancel := context.WithTimeout(l.ctx, max(4*probe, 250*time.Millisecond))
-		err = conn.Ping(ctx)
-		cancel()
-		if err != nil {
+		// Or somebody joins: what was acknowledged before comes with the answer
+		// at the latest, and is not theirs.
+		if err := l.ping(conn, max(4*probe, 250*time.Millisecond)); err != nil {
 			return err
 		}
-		l.hub.note()
+		l.hub.admit(l, joining)
+	}
+}
+
+// ping asks the server for a sign of life, and takes what comes with it.
+func (l *listener) ping(conn *pgx.Conn, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	err := conn.Ping(ctx)
+	cancel() // from here on conn returns what it has, and waits for nothing
+	if err != nil {
+		return err
+	}
+	l.hub.note()
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return nil
+		}
+		l.notify(n.Payload)
 	}
 }
 
