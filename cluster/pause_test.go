@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
@@ -187,9 +188,7 @@ func TestStoppedReplicaIsTakenOverAndFencedWhenItWakes(t *testing.T) {
 		t.Fatalf("before: %+v", got)
 	}
 
-	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Suspend(t, cmd.Process.Pid)
 	err = n.Forward(httptest.NewRecorder(), httpRequest("POST", "/mcp", "x"), Member{Name: child.Name}, Forwarding{Ref: ref, Body: []byte("lost")})
 	mustFailWith(t, err, ErrLost)
 	eventually(t, "its session can be taken over", func() bool {
@@ -257,10 +256,10 @@ func TestStoppedDatabaseRetiresNobody(t *testing.T) {
 			return err == nil && len(m) == 3 && n.Confirmed()
 		})
 	})
-	server.Signal(syscall.SIGSTOP)
+	server.Suspend()
 	eventually(t, "nobody is confirmed", func() bool { return all(func(n *Node) bool { return !n.Confirmed() }) })
 	time.Sleep(3 * timeout) // goes on for longer: what is tested is that time
-	server.Signal(syscall.SIGCONT)
+	server.Resume()
 	eventually(t, "all are confirmed", func() bool { return all((*Node).Confirmed) })
 	for i, n := range nodes {
 		if n.Name() != names[i] {

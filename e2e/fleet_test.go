@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"time"
 )
 
@@ -124,15 +126,10 @@ func (f *fleet) kill(s *server) {
 
 // suspend stops a replica for a while, as a pause of its machine does.
 func (f *fleet) suspend(s *server, d time.Duration) {
-	f.signal(s, syscall.SIGSTOP)
+	testkit.Suspend(f.t, s.cmd.Process.Pid)
 	<-time.After(d)
-	f.signal(s, syscall.SIGCONT)
-}
-
-func (f *fleet) signal(s *server, sig syscall.Signal) {
-	f.t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		f.t.Errorf("signal a replica: %v", err)
+	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		f.t.Errorf("wake a replica: %v", err)
 	}
 }
 

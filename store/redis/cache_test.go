@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -176,7 +175,7 @@ func TestSilentCacheIsPassedBy(t *testing.T) {
 	defer c.Close()
 	key := newKey(t, 1)
 	fill(t, c, copyOf(key, 1))
-	server.Signal(syscall.SIGSTOP)
+	server.Suspend()
 	_, _, err = c.Get(t.Context(), key)
 	if !errors.Is(err, state.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Get from a server that is silent: %v", err)
@@ -190,7 +189,7 @@ func TestSilentCacheIsPassedBy(t *testing.T) {
 			break // a slow machine: it may have been asked again
 		}
 	}
-	server.Signal(syscall.SIGCONT)
+	server.Resume()
 	eventually(t, "be used again", func() error {
 		_, there, err := c.Get(t.Context(), key)
 		if err == nil && !there {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -230,7 +229,7 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 	key := create(t, s, "alice")
 	l := startLoad(t, s, 4)
 	await(t, "writes", &l.done, 50)
-	server.Signal(syscall.SIGSTOP)
+	server.Suspend()
 	if _, err := s.Get(within(t, 300*time.Millisecond), key); !errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Get with a deadline: %v", err)
 	}
@@ -243,7 +242,7 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 	if _, err := s.Get(context.Background(), key); !errors.Is(err, state.ErrUnavailable) {
 		t.Errorf("Get without a deadline: %v", err)
 	}
-	server.Signal(syscall.SIGCONT)
+	server.Resume()
 	before := l.done.Load()
 	await(t, "writes after the pause", &l.done, before+50)
 	l.finish()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +23,7 @@ func TestAcknowledgedWritesSurviveWhatTheirLevelNames(t *testing.T) {
 			heir, other := primary.Replica(), primary.Replica()
 			if level == state.ReplicateQuorum {
 				// Whatever is confirmed is so by the heir.
-				other.Signal(syscall.SIGSTOP)
+				other.Suspend()
 			}
 			s := open(t, redis.Options{
 				Addresses: []string{primary.Addr()}, Replication: level, Replicas: 2, WaitTimeout: time.Minute,

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,8 +37,8 @@ func TestDeletesWaitForReplicas(t *testing.T) {
 		t.Error("a Delete did not WAIT")
 	}
 
-	replica.Signal(syscall.SIGSTOP)
-	defer replica.Signal(syscall.SIGCONT)
+	replica.Suspend()
+	defer replica.Resume()
 	// What waits for nobody goes on.
 	do(t, s, state.TouchOp{Key: second, Idle: time.Hour})
 	err := s.Apply(context.Background(), revocation(second))[0].Err
@@ -60,7 +59,7 @@ func TestDeletesWaitForReplicas(t *testing.T) {
 	if err := s.Apply(context.Background(), op)[0].Err; !errors.Is(err, state.ErrUnknownOutcome) {
 		t.Errorf("Update with a Rotation while the replica is silent: %v", err)
 	}
-	replica.Signal(syscall.SIGCONT)
+	replica.Resume()
 	eventually(t, "acknowledge the Delete", func() error {
 		return s.Apply(context.Background(), revocation(second))[0].Err
 	})
@@ -81,8 +80,8 @@ func TestLevelsSayHowManyReplicasToWaitFor(t *testing.T) {
 	primary := redisserver.Start(t, quickReplicas...)
 	primary.Replica()
 	silent := primary.Replica()
-	silent.Signal(syscall.SIGSTOP)
-	defer silent.Signal(syscall.SIGCONT)
+	silent.Suspend()
+	defer silent.Resume()
 	for name, c := range map[string]struct {
 		opts redis.Options
 		ok   bool

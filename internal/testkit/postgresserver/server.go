@@ -325,7 +325,7 @@ func (s *Server) Restart(t testing.TB) {
 // Pause stops every process of the server with SIGSTOP, until Resume.
 func (s *Server) Pause(t testing.TB) {
 	t.Helper()
-	s.signal(t, syscall.SIGSTOP, append([]int{s.cmd.Process.Pid}, s.children()...))
+	testkit.Suspend(t, append([]int{s.cmd.Process.Pid}, s.children()...)...)
 }
 
 // Resume lets a paused server go on.

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -135,12 +134,22 @@ func (s *Server) launch() {
 	s.cmd, s.exited = cmd, exited
 }
 
-// Signal sends a signal to the process, SIGSTOP or SIGCONT, say.
-func (s *Server) Signal(sig os.Signal) {
+// Suspend stops the process with SIGSTOP, until Resume.
+func (s *Server) Suspend() {
+	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(sig)
+		testkit.Suspend(s.t, s.cmd.Process.Pid)
+	}
+}
+
+// Resume lets a suspended process go on.
+func (s *Server) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	}
 }
 
