@@ -1,0 +1,71 @@
+package embedded
+
+import (
+	"testing"
+)
+
+const keysOfChild = 4
+
+// three starts three processes and waits until each is there.
+func three(t *testing.T, all []Options) []*child {
+	t.Helper()
+	var children []*child
+	for i, opts := range all {
+		children = append(children, startChild(t, childOptions{Options: opts, From: i * keysOfChild, To: (i + 1) * keysOfChild}))
+	}
+	for _, c := range children {
+		eventually(t, "a node starts", func() bool { return c.has("started") })
+	}
+	return children
+}
+
+// progress waits until each of them got more acknowledged for each of its keys.
+func progress(t *testing.T, children ...*child) {
+	t.Helper()
+	for _, c := range children {
+		before := c.least()
+		eventually(t, "a node's writes are acknowledged", func() bool { return c.least() > before+10 })
+	}
+}
+
+// gather adds what was acknowledged by processes that ended.
+func gather(acked map[int]int, children ...*child) {
+	for _, c := range children {
+		for key, n := range c.acked {
+			acked[key] = max(acked[key], n)
+		}
+	}
+}
+
+// Each writes; one is killed, then all three at once. What any of them was told
+// is there when they start again.
+func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
+	t.Parallel()
+	all, acked := trio(t), map[int]int{}
+	children := three(t, all)
+	for _, c := range children {
+		c.tell(t, "load")
+	}
+	progress(t, children...)
+	victim := children[0]
+	victim.kill()
+	progress(t, children[1:]...)
+	children[0] = startChild(t, childOptions{Options: all[0], From: 3 * keysOfChild, To: 4 * keysOfChild})
+	eventually(t, "the killed node starts again", func() bool { return children[0].has("started") })
+	children[0].tell(t, "load")
+	progress(t, children...)
+	for _, c := range children {
+		go c.kill()
+	}
+	for _, c := range children {
+		<-c.done
+	}
+	gather(acked, append(children, victim)...)
+	if len(acked) != 4*keysOfChild {
+		t.Errorf("%d keys were written", len(acked))
+	}
+	// Only this process uses the folders now, so it can look for itself.
+	for _, s := range startAll(t, all) {
+		expectAll(t, s, acked)
+	}
+}

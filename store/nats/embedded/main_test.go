@@ -1,0 +1,120 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childVariable); text != "" {
+		if err := runChild(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience is for machines that are busy. Nothing is measured by it.
+const patience = 90 * time.Second
+
+// eventually polls until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// addresses are so many on the loopback interface that nobody uses. They are
+// below those that the system gives to connections, since a node that is down
+// for a while has to find its own again.
+func addresses(t *testing.T, n int) []string {
+	t.Helper()
+	var all []string
+	for range 1000 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		defer l.Close() // when all are found, so that they differ
+		if all = append(all, address); len(all) == n {
+			return all
+		}
+	}
+	t.Fatal("no free ports")
+	return nil
+}
+
+// trio are the options of three nodes that know one another.
+func trio(t *testing.T) []Options {
+	t.Helper()
+	peers, dir := addresses(t, 3), t.TempDir()
+	var all []Options
+	for i, name := range []string{"a", "b", "c"} {
+		all = append(all, Options{Name: name, Listen: peers[i], Peers: peers, Dir: filepath.Join(dir, name)})
+	}
+	return all
+}
+
+// start starts a node, which is closed with the test.
+func start(t *testing.T, opts Options) *Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s, err := Start(ctx, opts)
+	if err != nil {
+		t.Fatalf("start node %s: %v", opts.Name, err)
+	}
+	t.Cleanup(func() { stop(t, s) })
+	return s
+}
+
+func stop(t *testing.T, s *Server) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("close node %s: %v", s.Name(), err)
+	}
+}
+
+// startAll starts nodes at once, as a first start wants.
+func startAll(t *testing.T, all []Options) []*Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	servers, errs := make([]*Server, len(all)), make(chan error, len(all))
+	for i, opts := range all {
+		go func() {
+			s, err := Start(ctx, opts)
+			servers[i] = s
+			errs <- err
+		}()
+	}
+	for range all {
+		if err := <-errs; err != nil {
+			t.Errorf("start: %v", err)
+		}
+	}
+	for _, s := range servers {
+		if s != nil {
+			t.Cleanup(func() { stop(t, s) })
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return servers
+}

@@ -1,0 +1,120 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Member is a node of the cluster, as this node sees it.
+type Member struct {
+	Name      string `json:"name"`
+	Self      bool   `json:"self,omitempty"`
+	Connected bool   `json:"connected"`
+	Streams   int    `json:"streams"` // how many it keeps
+	Leads     int    `json:"leads"`   // of how many it is the leader
+	Behind    int    `json:"behind"`  // of how many it has not got everything
+}
+
+// A Stream is a part of what the cluster keeps. Each record is in one.
+type Stream struct {
+	Name      string   `json:"name"`
+	Leader    string   `json:"leader"`    // empty: it has none just now, and cannot be written
+	Followers []string `json:"followers"` // nodes that keep it, too
+	Current   int      `json:"current"`   // nodes that have everything, with the leader
+	Replicas  int      `json:"replicas"`  // nodes that are to keep it
+
+	behind map[string]bool
+}
+
+// Survives is how many of the nodes that keep the stream may be lost without
+// an end to writing.
+func (s *Stream) Survives() int { return s.Current - (s.Replicas/2 + 1) }
+
+// Streams are the parts of what the cluster keeps, by name.
+func (s *Server) Streams(ctx context.Context) ([]Stream, error) {
+	var all []Stream
+	list := s.js.ListStreams(ctx)
+	for info := range list.Info() {
+		all = append(all, newStream(info))
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("ask the cluster what it keeps: %w", err)
+	}
+	slices.SortFunc(all, func(a, b Stream) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func newStream(info *jetstream.StreamInfo) Stream {
+	st := Stream{Name: info.Config.Name, Replicas: info.Config.Replicas, behind: map[string]bool{}}
+	if info.Cluster == nil {
+		return st
+	}
+	st.Leader = info.Cluster.Leader
+	if st.Leader != "" {
+		st.Current++
+	}
+	for _, r := range info.Cluster.Replicas {
+		st.Followers = append(st.Followers, r.Name)
+		if r.Current && !r.Offline {
+			st.Current++
+		} else {
+			st.behind[r.Name] = true
+		}
+	}
+	slices.Sort(st.Followers)
+	return st
+}
+
+// Members are the nodes that are connected to this one, and those that keep
+// something, by name.
+func (s *Server) Members(ctx context.Context) ([]Member, error) {
+	streams, err := s.Streams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := s.server.Routez(nil)
+	if err != nil {
+		return nil, fmt.Errorf("look who is connected: %w", err)
+	}
+	found := map[string]*Member{s.opts.Name: {Name: s.opts.Name, Self: true, Connected: true}}
+	for _, r := range routes.Routes {
+		of(found, r.RemoteName).Connected = true
+	}
+	for _, st := range streams {
+		st.count(found)
+	}
+	var all []Member
+	for _, m := range found {
+		all = append(all, *m)
+	}
+	slices.SortFunc(all, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// of is the member of that name.
+func of(found map[string]*Member, name string) *Member {
+	if found[name] == nil {
+		found[name] = &Member{Name: name}
+	}
+	return found[name]
+}
+
+// count adds what a stream says of those who keep it.
+func (s *Stream) count(found map[string]*Member) {
+	if s.Leader != "" {
+		m := of(found, s.Leader)
+		m.Streams++
+		m.Leads++
+	}
+	for _, name := range s.Followers {
+		m := of(found, name)
+		m.Streams++
+		if s.behind[name] {
+			m.Behind++
+		}
+	}
+}

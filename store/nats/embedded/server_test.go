@@ -1,0 +1,108 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func alone(t *testing.T) Options {
+	return Options{Name: "a", Listen: addresses(t, 1)[0], Dir: filepath.Join(t.TempDir(), "a")}
+}
+
+// fails wants the start to fail with an error that has the text, within a time
+// that is long for one that gives up by itself.
+func fails(t *testing.T, opts Options, within time.Duration, want string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	s, err := Start(ctx, opts)
+	if err == nil {
+		stop(t, s)
+		t.Fatalf("started; want an error with %q", want)
+	}
+	if !strings.Contains(err.Error(), want) {
+		t.Fatalf("%v; want an error with %q", err, want)
+	}
+	return err
+}
+
+func TestOneNodeKeepsWhatItHas(t *testing.T) {
+	t.Parallel()
+	opts := alone(t)
+	for n := range 2 {
+		s := start(t, opts)
+		v, err := openVault(t.Context(), s, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.getLong(t.Context(), 7); err != nil || got != n {
+			t.Errorf("start %d: found %d, %v", n, got, err)
+		}
+		if err := v.put(t.Context(), 7, n+1); err != nil {
+			t.Errorf("put: %v", err)
+		}
+		stop(t, s)
+	}
+}
+
+func TestFolderIsForOneProcess(t *testing.T) {
+	t.Parallel()
+	opts := alone(t)
+	start(t, opts)
+	other := opts
+	other.Listen = addresses(t, 1)[0]
+	if err := fails(t, other, patience, "another process uses it"); !errors.Is(err, ErrInUse) {
+		t.Errorf("%v is not ErrInUse", err)
+	}
+}
+
+func TestFolderOfAnotherNodeIsRefused(t *testing.T) {
+	t.Parallel()
+	opts := alone(t)
+	stop(t, start(t, opts))
+	other := opts
+	other.Name = "b"
+	fails(t, other, patience, "the folder of node a, not of b")
+}
+
+func TestDamagedFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	opts := alone(t)
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(opts.Dir, identityFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, opts, patience, "is damaged")
+}
+
+func TestAddressInUseIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	opts := alone(t)
+	start(t, opts)
+	opts.Name, opts.Dir = "b", t.TempDir()
+	fails(t, opts, patience, "address already in use")
+}
+
+func TestMembersAndStreamsAreKnown(t *testing.T) {
+	t.Parallel()
+	s := start(t, alone(t))
+	if _, err := openVault(t.Context(), s, 1); err != nil {
+		t.Fatal(err)
+	}
+	streams, err := s.Streams(t.Context())
+	if err != nil || len(streams) != vaultStreams || streams[0].Leader != "a" || streams[0].Replicas != 1 {
+		t.Errorf("streams %+v, %v", streams, err)
+	}
+	members, err := s.Members(t.Context())
+	want := Member{Name: "a", Self: true, Connected: true, Streams: vaultStreams, Leads: vaultStreams}
+	if err != nil || len(members) != 1 || members[0] != want {
+		t.Errorf("members %+v, %v", members, err)
+	}
+}
