@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,6 +33,11 @@ func (o *Options) addresses(ctx context.Context) []string {
 		all = append(all, net.JoinHostPort(ip, port))
 	}
 	return all
+}
+
+// more reports whether the name of the peers resolves to others than those, too.
+func (o *Options) more(ctx context.Context, peers []string) bool {
+	return slices.ContainsFunc(o.addresses(ctx), func(a string) bool { return !slices.Contains(peers, a) })
 }
 
 // A greeting is what a node says first to whoever connects.

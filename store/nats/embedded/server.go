@@ -113,15 +113,14 @@ func (s *Server) found(ctx context.Context) error {
 		return s.rejoin(ctx)
 	}
 	name, err := s.clusterAround(ctx, defaultCluster)
-	for err == nil {
-		next := name
-		if next, err = s.attempt(ctx, name); err == nil && next == name {
-			s.id.Cluster = name
-			return s.id.write(s.opts.Dir)
-		}
-		name = next
+	if err != nil {
+		return err
 	}
-	return err
+	if name, err = s.join(ctx, name); err != nil {
+		return err
+	}
+	s.id.Cluster = name
+	return s.id.write(s.opts.Dir)
 }
 
 // clusterAround is the name of the cluster that the other nodes are of: that
@@ -139,33 +138,6 @@ func (s *Server) clusterAround(ctx context.Context, name string) (string, error)
 	return name, nil
 }
 
-// attempt runs the server under the name of a cluster until it is part of that,
-// or the others turn out to be of one with another name.
-func (s *Server) attempt(ctx context.Context, name string) (string, error) {
-	if err := s.launch(name); err != nil {
-		return "", err
-	}
-	for {
-		round, cancel := context.WithTimeout(ctx, lookAround)
-		err := s.ready(round)
-		cancel()
-		if err == nil {
-			return name, nil
-		}
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return "", s.explain(err)
-		}
-		around, err := s.clusterAround(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		if around != name {
-			s.halt()
-			return around, nil
-		}
-	}
-}
-
 // rejoin goes on as a node of the cluster that the folder is of.
 func (s *Server) rejoin(ctx context.Context) error {
 	// Others of another cluster would not connect, and this node would go on
@@ -175,20 +147,58 @@ func (s *Server) rejoin(ctx context.Context) error {
 			return fmt.Errorf("node %s at %s is of another cluster, so this one cannot be of the same: one of the two has to start anew, with an empty dir", g.Node, address)
 		}
 	}
-	if err := s.launch(s.id.Cluster); err != nil {
-		return err
+	_, err := s.join(ctx, s.id.Cluster)
+	return err
+}
+
+// join runs the server until it is part of a cluster, and returns the name of
+// that: not the one at hand if the others are of one with another name.
+func (s *Server) join(ctx context.Context, name string) (string, error) {
+	for {
+		next, err := s.attempt(ctx, name)
+		if err != nil || next == "" {
+			return name, err
+		}
+		s.halt()
+		name = next
+	}
+}
+
+// attempt runs the server under the name of a cluster until it is part of that,
+// or has to start again, with the peers that there are by then and the name
+// that is returned.
+func (s *Server) attempt(ctx context.Context, name string) (next string, err error) {
+	peers := s.opts.addresses(ctx)
+	if err := s.launch(name, peers); err != nil {
+		return "", err
 	}
 	if s.alone() {
-		stop, err := s.companion(s.id.Cluster)
+		stop, err := s.companion(name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		defer stop()
 	}
-	if err := s.ready(ctx); err != nil {
-		return s.explain(err)
+	for {
+		round, cancel := context.WithTimeout(ctx, lookAround)
+		err := s.ready(round)
+		cancel()
+		if err == nil {
+			return "", nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return "", s.explain(err)
+		}
+		if s.id.Cluster == "" {
+			around, err := s.clusterAround(ctx, name)
+			if err != nil || around != name {
+				return around, err
+			}
+		}
+		if s.opts.more(ctx, peers) {
+			return name, nil
+		}
 	}
-	return nil
 }
 
 // explain adds what the server complained of.
@@ -202,12 +212,12 @@ func (s *Server) explain(err error) error {
 	return err
 }
 
-// launch starts the server under the name of a cluster.
-func (s *Server) launch(cluster string) error {
+// launch starts the server under the name of a cluster, with routes to the peers.
+func (s *Server) launch(cluster string, peers []string) error {
 	if err := seedPeers(s.opts.Dir, s.opts.Name, s.opts.Nodes); err != nil {
 		return fmt.Errorf("prepare the folder: %w", err)
 	}
-	config, err := s.config(cluster)
+	config, err := s.config(cluster, peers)
 	if err != nil {
 		return err
 	}
@@ -220,7 +230,7 @@ func (s *Server) launch(cluster string) error {
 }
 
 // config is that of the server.
-func (s *Server) config(cluster string) (*server.Options, error) {
+func (s *Server) config(cluster string, peers []string) (*server.Options, error) {
 	host, port, err := net.SplitHostPort(s.opts.Listen)
 	if err != nil {
 		return nil, err
@@ -242,7 +252,7 @@ func (s *Server) config(cluster string) (*server.Options, error) {
 		StoreDir:   s.opts.Dir,
 		SyncAlways: !s.opts.NoSync,
 
-		Routes: s.routes(),
+		Routes: s.routes(peers),
 		Cluster: server.ClusterOpts{
 			Name: cluster, Host: host, Port: n, NoAdvertise: true,
 			Username: routeUser, Password: s.password(),
@@ -264,13 +274,19 @@ func (s *Server) config(cluster string) (*server.Options, error) {
 // routes are where the server connects to. A node alone has a route to itself,
 // since one without any would not be clustered, and its data would be deleted
 // when others come.
-func (s *Server) routes() []*url.URL {
+func (s *Server) routes(peers []string) []*url.URL {
 	var all []*url.URL
-	for _, p := range s.opts.Peers {
-		if p == s.opts.Listen && len(s.opts.Peers) > 1 {
-			continue
+	for _, p := range peers {
+		if p != s.opts.Listen {
+			all = append(all, s.routeTo(p)...)
 		}
-		all = append(all, s.routeTo(strings.TrimPrefix(p, dnsPrefix))...)
+	}
+	// Certificates may be for the name, which the server takes from here.
+	if name, ok := strings.CutPrefix(s.opts.Peers[0], dnsPrefix); ok {
+		all = append(all, s.routeTo(name)...)
+	}
+	if len(all) == 0 {
+		all = s.routeTo(s.opts.Listen)
 	}
 	return all
 }
