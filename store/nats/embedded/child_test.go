@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // childVariable has the options of a node in a process of its own.
@@ -19,6 +20,8 @@ const childVariable = "COATCHECK_TEST_EMBEDDED_CHILD"
 type childOptions struct {
 	Options  Options
 	From, To int // the keys it writes
+
+	NeverSync bool // not even each second
 }
 
 // runChild is the node. It says what was acknowledged, a line each, and does
@@ -27,6 +30,9 @@ func runChild(text string) error {
 	var child childOptions
 	if err := json.Unmarshal([]byte(text), &child); err != nil {
 		return err
+	}
+	if child.NeverSync {
+		child.Options.NoSync, child.Options.syncEvery = true, time.Hour
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -6,12 +6,13 @@ import (
 
 const keysOfChild = 4
 
-// three starts three processes and waits until each is there.
-func three(t *testing.T, all []Options) []*child {
+// three starts three processes and waits until each is there. Such as never sync
+// only lose what they can by that.
+func three(t *testing.T, all []Options, never bool) []*child {
 	t.Helper()
 	var children []*child
 	for i, opts := range all {
-		children = append(children, startChild(t, childOptions{Options: opts, From: i * keysOfChild, To: (i + 1) * keysOfChild}))
+		children = append(children, startChild(t, childOptions{Options: opts, From: i * keysOfChild, To: (i + 1) * keysOfChild, NeverSync: never}))
 	}
 	for _, c := range children {
 		eventually(t, "a node starts", func() bool { return c.has("started") })
@@ -42,7 +43,7 @@ func gather(acked map[int]int, children ...*child) {
 func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	all, acked := trio(t), map[int]int{}
-	children := three(t, all)
+	children := three(t, all, false)
 	for _, c := range children {
 		c.tell(t, "load")
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Options say which node of which cluster this is.
@@ -52,6 +53,8 @@ type Options struct {
 	Replicas int
 
 	Logger *slog.Logger // nil: nothing is logged
+
+	syncEvery time.Duration // with NoSync
 }
 
 // TLS names the files, in PEM, with which nodes authenticate one another. Each
@@ -93,6 +96,9 @@ func (o *Options) check() error {
 	}
 	if !slices.Contains([]int{1, 3, 5}, o.Replicas) {
 		return fmt.Errorf("%d replicas cannot have a majority that is worth its cost: write 1, 3 or 5", o.Replicas)
+	}
+	if o.syncEvery == 0 {
+		o.syncEvery = syncInterval
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

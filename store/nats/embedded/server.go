@@ -266,7 +266,7 @@ func (s *Server) config(cluster string, peers []string) (*server.Options, error)
 		ReconnectErrorReports: 30,
 	}
 	if s.opts.NoSync {
-		config.SyncInterval = syncInterval
+		config.SyncInterval = s.opts.syncEvery
 	}
 	return config, nil
 }

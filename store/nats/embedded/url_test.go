@@ -25,7 +25,7 @@ func TestURLsAreRead(t *testing.T) {
 		},
 	} {
 		got, err := ParseURL(text)
-		got.Logger = nil
+		got.Logger, got.syncEvery = nil, 0
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
