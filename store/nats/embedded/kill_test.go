@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -38,8 +39,9 @@ func gather(acked map[int]int, children ...*child) {
 	}
 }
 
-// Each writes; one is killed, then all three at once. What any of them was told
-// is there when they start again.
+// Each writes. One after another is killed, so that leaders are among them, and
+// then all three at once. What any of them was told is there when they start
+// again.
 func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	all, acked := trio(t), map[int]int{}
@@ -48,21 +50,27 @@ func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 		c.tell(t, "load")
 	}
 	progress(t, children...)
-	victim := children[0]
-	victim.kill()
-	progress(t, children[1:]...)
-	children[0] = startChild(t, childOptions{Options: all[0], From: 3 * keysOfChild, To: 4 * keysOfChild})
-	eventually(t, "the killed node starts again", func() bool { return children[0].has("started") })
-	children[0].tell(t, "load")
-	progress(t, children...)
+	for i, victim := range children {
+		victim.kill()
+		gather(acked, victim)
+		others := slices.Concat(children[:i], children[i+1:])
+		progress(t, others...)
+		from := (3 + i) * keysOfChild // it wrote what gather has, and would begin anew
+		children[i] = startChild(t, childOptions{Options: all[i], From: from, To: from + keysOfChild})
+		eventually(t, "the killed node starts again", func() bool { return children[i].has("started") })
+		children[i].tell(t, "load")
+		progress(t, children...)
+	}
 	for _, c := range children {
-		go c.kill()
+		if err := c.cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, c := range children {
 		<-c.done
 	}
-	gather(acked, append(children, victim)...)
-	if len(acked) != 4*keysOfChild {
+	gather(acked, children...)
+	if len(acked) != 6*keysOfChild {
 		t.Errorf("%d keys were written", len(acked))
 	}
 	// Only this process uses the folders now, so it can look for itself.

@@ -34,6 +34,12 @@ type Stream struct {
 // an end to writing.
 func (s *Stream) Survives() int { return s.Current - (s.Replicas/2 + 1) }
 
+// KeptBy reports whether the node of that name keeps the stream, and has all of
+// it.
+func (s *Stream) KeptBy(name string) bool {
+	return s.Leader == name || slices.Contains(s.Followers, name) && !s.behind[name]
+}
+
 // Streams are the parts of what the cluster keeps, by name.
 func (s *Server) Streams(ctx context.Context) ([]Stream, error) {
 	var all []Stream

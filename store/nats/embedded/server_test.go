@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	natsgo "github.com/nats-io/nats.go"
 )
 
 func alone(t *testing.T) Options {
@@ -88,6 +90,23 @@ func TestAddressInUseIsSaidAtOnce(t *testing.T) {
 	start(t, opts)
 	opts.Name, opts.Dir = "b", t.TempDir()
 	fails(t, opts, patience, "address already in use")
+}
+
+func TestClientsOfOtherProcessesAreRefused(t *testing.T) {
+	t.Parallel()
+	url := start(t, alone(t)).server.ClientURL()
+	for what, opts := range map[string][]natsgo.Option{
+		"nobody":  nil,
+		"a guess": {natsgo.UserInfo(routeUser, "guess")},
+	} {
+		conn, err := natsgo.Connect(url, opts...)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, natsgo.ErrAuthorization) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 func TestMembersAndStreamsAreKnown(t *testing.T) {
