@@ -40,7 +40,7 @@ func runChild(text string) error {
 	if err != nil {
 		return err
 	}
-	v, err := openVault(ctx, s, 3)
+	v, err := openVault(ctx, s)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}

@@ -29,10 +29,7 @@ func TestOneNodeGrowsToThreeUnderLoadAndLosesNothing(t *testing.T) {
 	one := all[0]
 	one.Peers = nil
 	a := start(t, one)
-	v, err := openVault(t.Context(), a, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := vaultOf(t, a)
 	l := startLoad(t.Context(), v, 0, keys, func(int, int) {})
 	eventually(t, "there is load", func() bool { return l.least(keys) > 10 })
 	others := startAll(t, all[1:])
@@ -52,10 +49,7 @@ func TestOneNodeGrowsToThreeUnderLoadAndLosesNothing(t *testing.T) {
 // expectAll wants what was acknowledged to be there, or what was written later.
 func expectAll(t *testing.T, s *Server, acked map[int]int) {
 	t.Helper()
-	v, err := openVault(t.Context(), s, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := vaultOf(t, s)
 	lost, sum := 0, 0
 	for key, n := range acked {
 		got, err := v.getLong(t.Context(), key)
@@ -66,12 +60,4 @@ func expectAll(t *testing.T, s *Server, acked map[int]int) {
 		sum += n
 	}
 	t.Logf("%d keys, %d acknowledged writes, %d keys lost something", len(acked), sum, lost)
-}
-
-func TestReplicasAreRaisedOnlyByWhoKnows(t *testing.T) {
-	t.Parallel()
-	s := start(t, alone(t))
-	if got := s.replicas(); got != 1 {
-		t.Errorf("one node: %d replicas", got)
-	}
 }

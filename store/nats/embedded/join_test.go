@@ -37,6 +37,7 @@ func TestFirstStartWantsAllNodes(t *testing.T) {
 		}
 	}
 	servers := startAll(t, all)
+	promises(t, servers)
 	stop(t, servers[0])
 	start(t, all[0]) // which is no first start: the two others are a majority
 }
@@ -65,11 +66,7 @@ func TestNodesThatWereAloneAreNotMerged(t *testing.T) {
 	for i, name := range []string{"a", "b"} {
 		opts := Options{Name: name, Listen: peers[i], Dir: t.TempDir()}
 		s := start(t, opts)
-		v, err := openVault(t.Context(), s, 1)
-		if err == nil {
-			err = v.put(t.Context(), 1, i+1)
-		}
-		if err != nil {
+		if err := vaultOf(t, s).put(t.Context(), 1, i+1); err != nil {
 			t.Fatal(err)
 		}
 		stop(t, s)
@@ -78,18 +75,12 @@ func TestNodesThatWereAloneAreNotMerged(t *testing.T) {
 	}
 	a := start(t, all[0])
 	fails(t, Options{Name: "b", Listen: peers[1], Peers: peers, Dir: all[1].Dir, Nodes: 2}, futile, "is of another cluster")
-	v, err := openVault(t.Context(), a, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := vaultOf(t, a)
 	if n, err := v.getLong(t.Context(), 1); err != nil || n != 1 {
 		t.Errorf("the first has %d, %v; want 1", n, err)
 	}
 	all[1].Peers = nil
-	v, err = openVault(t.Context(), start(t, all[1]), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v = vaultOf(t, start(t, all[1]))
 	if n, err := v.getLong(t.Context(), 1); err != nil || n != 2 {
 		t.Errorf("the second has %d, %v; want 2", n, err)
 	}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // Options say which node of which cluster this is.
@@ -51,6 +53,12 @@ type Options struct {
 	// Replicas is how many nodes keep each record once there are as many: 1,
 	// 3 or 5. Zero: 3.
 	Replicas int
+
+	// Level is when a write is acknowledged by the store of [Open]:
+	// [state.ReplicateNone], when the one node that keeps it has it, or
+	// [state.ReplicateQuorum], when a majority of three or more have it. Empty:
+	// quorum from three nodes on.
+	Level state.Replication
 
 	Logger *slog.Logger // nil: nothing is logged
 
@@ -91,8 +99,8 @@ func (o *Options) check() error {
 	if err := o.checkSecret(host); err != nil {
 		return err
 	}
-	if o.Replicas == 0 {
-		o.Replicas = defaultReplicas
+	if err := o.checkLevel(); err != nil {
+		return err
 	}
 	if !slices.Contains([]int{1, 3, 5}, o.Replicas) {
 		return fmt.Errorf("%d replicas cannot have a majority that is worth its cost: write 1, 3 or 5", o.Replicas)
@@ -102,6 +110,28 @@ func (o *Options) check() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// checkLevel goes with the number of replicas, which it fills in.
+func (o *Options) checkLevel() error {
+	switch o.Level {
+	case "":
+	case state.ReplicateNone:
+		if o.Replicas > 1 {
+			return fmt.Errorf("replication none is one replica, not %d: leave out one of the two", o.Replicas)
+		}
+		o.Replicas = 1
+	case state.ReplicateQuorum:
+		if o.Nodes < 3 || o.Replicas == 1 {
+			return errors.New("replication quorum takes three nodes that keep each record: write peers=HOST:PORT,HOST:PORT,HOST:PORT, or leave replication out")
+		}
+	default:
+		return fmt.Errorf("replication %s is not kept by a cluster of its own: write none or quorum, or leave it out", o.Level)
+	}
+	if o.Replicas == 0 {
+		o.Replicas = defaultReplicas
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 func TestOptionsThatCannotWorkAreExplained(t *testing.T) {
@@ -30,6 +32,9 @@ func TestOptionsThatCannotWorkAreExplained(t *testing.T) {
 		"nodes: 2 of 1 peers":           func(o *Options) { o.Nodes = 2 },
 		"nodes: -1 of 1 peers":          func(o *Options) { o.Nodes = -1 },
 		"write 1, 3 or 5":               func(o *Options) { o.Replicas = 2 },
+		"leave out one of the two":      func(o *Options) { o.Level, o.Replicas = state.ReplicateNone, 3 },
+		"quorum takes three nodes":      func(o *Options) { o.Level = state.ReplicateQuorum },
+		"write none or quorum":          func(o *Options) { o.Level = state.ReplicateAll },
 		"give all nodes a secret":       func(o *Options) { o.Listen = "0.0.0.0:7001" },
 		"the secret can be guessed":     func(o *Options) { o.Secret = "short" },
 	} {

@@ -188,10 +188,7 @@ func found(t *testing.T, left []Options) map[int]int {
 		t.Logf("they do not start: %v", err)
 		return has
 	}
-	v, err := openVault(t.Context(), servers[0], 3)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := vaultOf(t, servers[0])
 	for key := range has {
 		has[key], _ = v.getLong(t.Context(), key) // what cannot be read is lost
 	}

@@ -38,10 +38,7 @@ func TestOneNodeKeepsWhatItHas(t *testing.T) {
 	opts := alone(t)
 	for n := range 2 {
 		s := start(t, opts)
-		v, err := openVault(t.Context(), s, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		v := vaultOf(t, s)
 		if got, err := v.getLong(t.Context(), 7); err != nil || got != n {
 			t.Errorf("start %d: found %d, %v", n, got, err)
 		}
@@ -52,49 +49,62 @@ func TestOneNodeKeepsWhatItHas(t *testing.T) {
 	}
 }
 
-func TestFolderIsForOneProcess(t *testing.T) {
-	t.Parallel()
-	opts := alone(t)
-	start(t, opts)
-	other := opts
-	other.Listen = addresses(t, 1)[0]
-	if err := fails(t, other, patience, "another process uses it"); !errors.Is(err, ErrInUse) {
-		t.Errorf("%v is not ErrInUse", err)
-	}
-}
-
 func TestFolderOfAnotherNodeIsRefused(t *testing.T) {
-	t.Parallel()
-	opts := alone(t)
-	stop(t, start(t, opts))
-	other := opts
-	other.Name = "b"
-	fails(t, other, patience, "the folder of node a, not of b")
-}
-
-func TestDamagedFolderIsRefused(t *testing.T) {
-	t.Parallel()
 	opts := alone(t)
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := (identity{Format: identityFormat, Node: "b"}).write(opts.Dir); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, opts, patience, "the folder of node b, not of a")
+	if err := (identity{Format: identityFormat + 1, Node: "a"}).write(opts.Dir); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, opts, patience, "written by another version")
 	if err := os.WriteFile(filepath.Join(opts.Dir, identityFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fails(t, opts, patience, "is damaged")
 }
 
-func TestAddressInUseIsSaidAtOnce(t *testing.T) {
+// What can be seen of one node, and who is kept from it.
+func TestOneNode(t *testing.T) {
 	t.Parallel()
 	opts := alone(t)
-	start(t, opts)
-	opts.Name, opts.Dir = "b", t.TempDir()
-	fails(t, opts, patience, "address already in use")
+	s := start(t, opts)
+	t.Run("FolderIsForOneProcess", func(t *testing.T) {
+		other := opts
+		other.Listen = addresses(t, 1)[0]
+		if err := fails(t, other, patience, "another process uses it"); !errors.Is(err, ErrInUse) {
+			t.Errorf("%v is not ErrInUse", err)
+		}
+	})
+	t.Run("AddressInUseIsSaidAtOnce", func(t *testing.T) {
+		other := opts
+		other.Name, other.Dir = "b", t.TempDir()
+		fails(t, other, patience, "address already in use")
+	})
+	t.Run("ClientsOfOtherProcessesAreRefused", func(t *testing.T) { refusesClients(t, s.server.ClientURL()) })
+	t.Run("MembersAndStreamsAreKnown", func(t *testing.T) {
+		vaultOf(t, s)
+		streams, err := s.Streams(t.Context())
+		if err != nil || len(streams) != vaultStreams || streams[0].Leader != "a" || streams[0].Replicas != 1 || streams[0].Survives() != 0 || !streams[0].KeptBy("a") {
+			t.Errorf("streams %+v, %v", streams, err)
+		}
+		members, err := s.Members(t.Context())
+		want := Member{Name: "a", Self: true, Connected: true, Streams: vaultStreams, Leads: vaultStreams}
+		if err != nil || len(members) != 1 || members[0] != want {
+			t.Errorf("members %+v, %v", members, err)
+		}
+		if got := s.replicas(); got != 1 {
+			t.Errorf("one node is to keep %d replicas", got)
+		}
+	})
 }
 
-func TestClientsOfOtherProcessesAreRefused(t *testing.T) {
-	t.Parallel()
-	url := start(t, alone(t)).server.ClientURL()
+func refusesClients(t *testing.T, url string) {
+	t.Helper()
 	for what, opts := range map[string][]natsgo.Option{
 		"nobody":  nil,
 		"a guess": {natsgo.UserInfo(routeUser, "guess")},
@@ -106,22 +116,5 @@ func TestClientsOfOtherProcessesAreRefused(t *testing.T) {
 		if !errors.Is(err, natsgo.ErrAuthorization) {
 			t.Errorf("%s: %v", what, err)
 		}
-	}
-}
-
-func TestMembersAndStreamsAreKnown(t *testing.T) {
-	t.Parallel()
-	s := start(t, alone(t))
-	if _, err := openVault(t.Context(), s, 1); err != nil {
-		t.Fatal(err)
-	}
-	streams, err := s.Streams(t.Context())
-	if err != nil || len(streams) != vaultStreams || streams[0].Leader != "a" || streams[0].Replicas != 1 {
-		t.Errorf("streams %+v, %v", streams, err)
-	}
-	members, err := s.Members(t.Context())
-	want := Member{Name: "a", Self: true, Connected: true, Streams: vaultStreams, Leads: vaultStreams}
-	if err != nil || len(members) != 1 || members[0] != want {
-		t.Errorf("members %+v, %v", members, err)
 	}
 }

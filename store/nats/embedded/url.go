@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // SecretVariable is the environment variable that has the secret of a URL
@@ -33,13 +35,14 @@ var known = map[string]func(*Options, string) error{
 	"nodes":       func(o *Options, v string) error { return number(&o.Nodes, v) },
 	"replicas":    func(o *Options, v string) error { return number(&o.Replicas, v) },
 	"sync":        setSync,
+	"replication": func(o *Options, v string) (err error) { o.Level, err = state.ParseReplication(v); return err },
 	"tls-cert":    func(o *Options, v string) error { o.files().Cert = v; return nil },
 	"tls-key":     func(o *Options, v string) error { o.files().Key = v; return nil },
 	"tls-ca":      func(o *Options, v string) error { o.files().CA = v; return nil },
 }
 
 // ParseURL reads cluster:?name=a&listen=HOST:PORT and more parameters: peers,
-// with commas between them, nodes, replicas, dir, secret-file, tls-cert,
+// with commas between them, nodes, replicas, replication (Level), dir, secret-file, tls-cert,
 // tls-key, tls-ca as the [Options] of these names, and sync=always, the default,
 // or sync=interval, which is NoSync. Without dir the folder is
 // coatcheck-data/NAME. It checks what can be checked without reaching out. Its

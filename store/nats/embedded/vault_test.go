@@ -2,49 +2,75 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
+	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/nats"
 )
 
-// A vault keeps numbers, to see which of them are lost.
-type vault struct{ js jetstream.JetStream }
+// A vault keeps numbers in the records of a store, to see which of them are
+// lost.
+type vault struct{ store *nats.Store }
 
-// vaultStreams are enough for their leaders to be spread.
-const vaultStreams = 3
+const vaultStreams = nats.DefaultStreams
 
-func openVault(ctx context.Context, s *Server, replicas int) (*vault, error) {
-	js, err := jetstream.New(s.Conn())
+func openVault(ctx context.Context, s *Server) (*vault, error) {
+	store, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for i := range vaultStreams {
-		name := fmt.Sprintf("V%d", i)
-		for {
-			_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, MaxMsgsPerSubject: 1, Replicas: replicas})
-			if err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				break
-			}
-			if ctx.Err() != nil {
-				return nil, err
-			}
-			time.Sleep(100 * time.Millisecond) // until there is a leader
-		}
-	}
-	return &vault{js: js}, nil
+	return &vault{store: store}, nil
 }
 
-func subject(key int) string { return fmt.Sprintf("V%d.%d", key%vaultStreams, key) }
+// vaultOf is one that is closed with the test.
+func vaultOf(t *testing.T, s *Server) *vault {
+	t.Helper()
+	v, err := openVault(t.Context(), s)
+	if err != nil {
+		t.Fatalf("open the store on node %s: %v", s.Name(), err)
+	}
+	t.Cleanup(func() {
+		if err := v.store.Close(); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	return v
+}
+
+const field = "n"
+
+// recordOf is the record of a key; one after the other is in another stream.
+func recordOf(key, n int) state.Record {
+	ref, err := state.RefFromBytes(append([]byte{byte(key)}, strconv.AppendInt([]byte("key-"), int64(1e11)+int64(key), 10)[:16]...))
+	if err != nil {
+		panic(err) // the length is wrong
+	}
+	return state.Record{Namespace: "default", Kind: "session", Ref: ref, Data: dataOf(n)}
+}
+
+func dataOf(n int) map[string]json.RawMessage {
+	return map[string]json.RawMessage{field: json.RawMessage(strconv.Itoa(n))}
+}
 
 // put returns without an error when the number is acknowledged.
 func (v *vault) put(ctx context.Context, key, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, err := v.js.Publish(ctx, subject(key), []byte(strconv.Itoa(n)))
+	record := recordOf(key, n)
+	found, err := v.store.Get(ctx, record.Key())
+	if errors.Is(err, state.ErrNotFound) {
+		_, err = state.Do(ctx, v.store, state.CreateOp{Record: record, Idle: time.Hour, Lifetime: time.Hour})
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	_, err = state.Do(ctx, v.store, state.UpdateOp{Key: record.Key(), Version: found.Version, Data: record.Data})
 	return err
 }
 
@@ -52,18 +78,15 @@ func (v *vault) put(ctx context.Context, key, n int) error {
 func (v *vault) get(ctx context.Context, key int) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	s, err := v.js.Stream(ctx, fmt.Sprintf("V%d", key%vaultStreams))
-	if err != nil {
-		return 0, err
-	}
-	msg, err := s.GetLastMsgForSubject(ctx, subject(key))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	record := recordOf(key, 0)
+	found, err := v.store.Get(ctx, record.Key())
+	if errors.Is(err, state.ErrNotFound) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(string(msg.Data))
+	return strconv.Atoi(string(found.Data[field]))
 }
 
 // getLong gets until there is an answer.

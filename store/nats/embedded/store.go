@@ -1,0 +1,97 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/nats"
+)
+
+// raiseWait is how long a node waits for the third unless it is told to.
+const raiseWait = 15 * time.Second
+
+// A Store keeps records in the cluster of which it runs a node. Use [Open] to
+// make one.
+type Store struct {
+	*nats.Store
+	node *Server
+}
+
+// Open starts a node, and opens the store that its cluster keeps. Closing the
+// store stops the node. Where three nodes are to keep each record, it waits for
+// that.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	node, err := Start(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	s, err := node.open(ctx)
+	if err != nil {
+		return nil, errors.Join(err, node.Close())
+	}
+	return &Store{Store: s, node: node}, nil
+}
+
+// open opens the store, and again when its streams are kept by as many nodes as
+// they are to be, since what it promises depends on that.
+func (s *Server) open(ctx context.Context) (*nats.Store, error) {
+	store, err := nats.Open(ctx, s.conn, s.storeOptions())
+	if err != nil || s.opts.Nodes < 3 || s.opts.Replicas < 3 || store.Guarantees().Replication == state.ReplicateQuorum {
+		return store, err
+	}
+	if err := store.Close(); err != nil {
+		return nil, err
+	}
+	if err := s.raised(ctx); err != nil {
+		return nil, err
+	}
+	return nats.Open(ctx, s.conn, s.storeOptions())
+}
+
+// raised waits until each stream is to be kept by three nodes. Unless that was
+// asked for, it does not wait for ever: a third node may be long in coming.
+func (s *Server) raised(ctx context.Context) error {
+	if s.opts.Level == "" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, raiseWait)
+		defer cancel()
+	}
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		streams, err := s.Streams(ctx)
+		if err == nil && !slices.ContainsFunc(streams, func(st Stream) bool { return st.Replicas < 3 }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if s.opts.Level == "" {
+				return nil
+			}
+			return fmt.Errorf("three nodes do not keep each record yet: start the others: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// storeOptions leave the number of replicas to the node, which raises it.
+func (s *Server) storeOptions() nats.Options {
+	opts := nats.Options{Durability: state.Synced, Logger: s.opts.Logger}
+	if s.opts.NoSync {
+		opts.Durability = state.Buffered
+	}
+	if s.opts.Replicas == 1 {
+		opts.Level = state.ReplicateNone
+	}
+	return opts
+}
+
+// Node is the node that the store runs.
+func (s *Store) Node() *Server { return s.node }
+
+// Close closes the store, and then stops the node.
+func (s *Store) Close() error { return errors.Join(s.Store.Close(), s.node.Close()) }
