@@ -12,6 +12,7 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/nats/embedded"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
 	"github.com/coatcheck-mcp/coatcheck/store/tiered"
 )
@@ -100,7 +101,9 @@ func (c *doctorCmd) look(ctx context.Context, where place, caches open.Caches, r
 			return err
 		}
 	}
+	var node *embedded.Server
 	store, openErr := where.open(ctx, open.Options{
+		OnNode:    func(s *embedded.Server) { node = s },
 		MustExist: true, SQLiteCache: -1,
 		Caches: caches, Tiered: tiered.Options{Staleness: time.Duration(c.CacheStaleness)},
 	})
@@ -108,7 +111,7 @@ func (c *doctorCmd) look(ctx context.Context, where place, caches open.Caches, r
 		return report(named("open", admin.Failed(adviceFor(where.url.Scheme()).open, openErr)))
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return newDoctor(store, where).examine(ctx, report)
+	return newDoctor(store, where, node).examine(ctx, report)
 }
 
 // named is a finding with the name of its check.
@@ -148,6 +151,13 @@ func adviceFor(s open.Scheme) advice {
 			write: "is the disk full, or the file read-only for this user?",
 		}
 	}
+	if s == open.Cluster {
+		return advice{
+			open:  "are the other nodes there, with the same secret and peers?",
+			read:  "is a majority of the nodes there?",
+			write: "is a majority of the nodes there, and room on their disks?",
+		}
+	}
 	return advice{
 		open:  "does the server run there, and are user, password and keys right?",
 		read:  "see the log of the database",
@@ -162,10 +172,12 @@ type doctor struct {
 	namespace string
 	stamp     state.Stamp // of the record that write made
 	wrote     time.Time   // when, by this process's clock
+
+	node *embedded.Server // nil: the store has none
 }
 
-func newDoctor(store state.Store, where place) *doctor {
-	return &doctor{store: store, namespace: where.namespace, advice: adviceFor(where.url.Scheme())}
+func newDoctor(store state.Store, where place, node *embedded.Server) *doctor {
+	return &doctor{node: node, store: store, namespace: where.namespace, advice: adviceFor(where.url.Scheme())}
 }
 
 // examine reports each check as it is done. The error is that of reporting.
@@ -177,6 +189,9 @@ func (d *doctor) examine(ctx context.Context, report func(admin.Finding) error) 
 		if err := report(named(check.name, check.run(ctx))); err != nil {
 			return err
 		}
+	}
+	if err := d.nodes(ctx, report); err != nil {
+		return err
 	}
 	return d.members(ctx, report)
 }

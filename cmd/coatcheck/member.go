@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,12 +13,13 @@ import (
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/cluster"
+	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
 // clusterFlags make a server one of several replicas.
 type clusterFlags struct {
 	Advertise        string `placeholder:"URL" help:"Serve together with the other replicas on the same store; this is where they reach this one, such as http://10.0.0.7:8080. Port 0 stands for that of --listen."`
-	HeartbeatTimeout span   `default:"3s" help:"How long a replica may be silent until the others take its sessions over. The same for all."`
+	HeartbeatTimeout span   `placeholder:"TIME" help:"How long a replica may be silent until the others take its sessions over: 3s, or 12s with cluster:, whose elections take up to 9s. The same for all."`
 	PeerCA           string `name:"peer-ca" placeholder:"FILE" help:"Authorities that certified the other replicas, in PEM; the system's without it."`
 	PeerCert         string `name:"peer-cert" placeholder:"FILE" help:"This replica's client certificate, in PEM. With it, replicas accept one another's requests only with certificates of --peer-ca."`
 	PeerKey          string `name:"peer-key" placeholder:"FILE" help:"The key of --peer-cert, in PEM."`
@@ -105,7 +107,7 @@ func (s *server) join(ctx context.Context, peers peerTLS) error {
 		Namespace: s.cmd.Namespace,
 		Advertise: advertise,
 		Version:   version(),
-		Timeout:   time.Duration(s.cmd.HeartbeatTimeout),
+		Timeout:   s.heartbeatTimeout(),
 		TLS:       peers.client,
 		Mutual:    peers.accept != nil,
 		Logger:    s.log,
@@ -115,6 +117,18 @@ func (s *server) join(ctx context.Context, peers peerTLS) error {
 	}
 	s.node = node
 	return s.metrics.registry.Register(newNodeMetrics(node))
+}
+
+// electedTimeout is longer than a cluster: takes to elect a leader, for which
+// nobody can write a heartbeat.
+const electedTimeout = 12 * time.Second
+
+// heartbeatTimeout is what was asked for, or what goes with the store.
+func (s *server) heartbeatTimeout() time.Duration {
+	if s.cmd.HeartbeatTimeout == 0 && s.place.url.Scheme() == open.Cluster {
+		return electedTimeout
+	}
+	return cmp.Or(time.Duration(s.cmd.HeartbeatTimeout), cluster.DefaultTimeout)
 }
 
 // advertised is the URL with the port of the listener in the place of 0.

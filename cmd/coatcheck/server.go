@@ -25,6 +25,7 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
+	"github.com/coatcheck-mcp/coatcheck/store/nats/embedded"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
@@ -41,17 +42,19 @@ type server struct {
 	log     *slog.Logger
 	replica string
 
-	place    place
-	stack    stack
-	metrics  *metrics
-	audit    *auditing
-	store    open.Store
-	node     *cluster.Node // nil: the only replica
-	manager  *session.Manager
-	sample   hosted
-	identity *identity
-	handler  *gosdk.Handler
-	admin    *admin.Handler
+	place   place
+	stack   stack
+	metrics *metrics
+	audit   *auditing
+	store   open.Store
+	// storeNode is the node of a cluster: store; nil with others.
+	storeNode *embedded.Server
+	node      *cluster.Node // nil: the only replica
+	manager   *session.Manager
+	sample    hosted
+	identity  *identity
+	handler   *gosdk.Handler
+	admin     *admin.Handler
 
 	mcpListener, adminListener net.Listener
 	mcpHTTP, adminHTTP         *http.Server
@@ -101,6 +104,7 @@ func (c *serveCmd) start(ctx context.Context, set settings, log *slog.Logger) (_
 func (s *server) storeOptions() open.Options {
 	opts := s.stack.options(s.metrics, s.log)
 	opts.Logger = s.log
+	opts.OnNode = func(node *embedded.Server) { s.storeNode = node }
 	opts.Encryption = encrypted.Options{OnRefusal: func(ctx context.Context, r encrypted.Refusal) {
 		s.log.ErrorContext(ctx, "a stored message was not opened", "ref", r.Key.Ref, "version", r.Version, "key", r.KeyID, "error", r.Err)
 	}}
@@ -138,7 +142,7 @@ func (s *server) build(set settings) (err error) {
 		Metrics:  s.metrics.handler(),
 		Sessions: admin.NewLocal(s.store, s.cmd.Namespace, s.audit.observe),
 		Doctor: func(ctx context.Context, report func(admin.Finding) error) error {
-			return newDoctor(s.store, s.place).examine(ctx, report)
+			return newDoctor(s.store, s.place, s.storeNode).examine(ctx, report)
 		},
 		Token: set.adminToken,
 	})

@@ -9,6 +9,7 @@
 //	postgres://…, postgresql://…
 //	                           see postgres.Open
 //	nats://…, tls://…          see nats.ParseURL
+//	cluster:?name=…&listen=…   see embedded.ParseURL
 //
 // Parse reaches out to nothing. Neither its errors nor those of Open, nor what a
 // [URL] prints, repeat a password, a user or a parameter of a URL.

@@ -15,6 +15,7 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/batched"
 	"github.com/coatcheck-mcp/coatcheck/store/encrypted"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
+	"github.com/coatcheck-mcp/coatcheck/store/nats/embedded"
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
 	"github.com/coatcheck-mcp/coatcheck/store/sqlite"
@@ -23,6 +24,9 @@ import (
 
 // DefaultTimeout bounds the opening of a store.
 const DefaultTimeout = 30 * time.Second
+
+// ClusterTimeout bounds the opening of a store whose nodes wait for one another.
+const ClusterTimeout = 2 * time.Minute
 
 // Options say what is put around a store, and how it is opened. The zero value
 // opens the store that the URL names as it is.
@@ -62,7 +66,12 @@ type Options struct {
 	// negative for none. Zero: its default, or none with Caches.
 	SQLiteCache int64
 
-	// Timeout bounds the opening. Zero: DefaultTimeout.
+	// OnNode hears of the node of a cluster: store, which stops it when it is
+	// closed. Nil: nobody does.
+	OnNode func(*embedded.Server)
+
+	// Timeout bounds the opening. Zero: DefaultTimeout, or for a cluster:, whose
+	// nodes wait for one another, ClusterTimeout.
 	Timeout time.Duration
 	Logger  *slog.Logger // nil: nothing is logged
 }
@@ -86,6 +95,9 @@ func Open(ctx context.Context, text string, opts Options) (Store, error) {
 // what the options ask for. The error names the store and says nothing that the
 // URL keeps secret.
 func (u URL) Open(ctx context.Context, opts Options) (Store, error) {
+	if opts.Timeout == 0 && u.scheme == Cluster {
+		opts.Timeout = ClusterTimeout
+	}
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout
 	}
@@ -177,6 +189,8 @@ func (u URL) bare(ctx context.Context, opts Options) (Store, error) {
 		return s, nil
 	case NATS:
 		return u.openNATS(ctx, opts)
+	case Cluster:
+		return u.openCluster(ctx, opts)
 	}
 	return nil, errors.New("open a store: the URL is empty; make one with Parse")
 }

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/coatcheck-mcp/coatcheck/store/nats/embedded"
 	"github.com/coatcheck-mcp/coatcheck/store/postgres"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
 )
-
-// ErrNotBuilt is the error for what is planned and not there.
-var ErrNotBuilt = errors.New("is not available in this build")
 
 // A Scheme says which store a URL is of.
 type Scheme string
@@ -23,19 +21,20 @@ const (
 	Redis      Scheme = "redis"
 	PostgreSQL Scheme = "postgres"
 	NATS       Scheme = "nats"
+	Cluster    Scheme = "cluster"
 )
 
 // DefaultPath is where "sqlite:" without a path is.
 const DefaultPath = "coatcheck-data/coatcheck.db"
 
 // forms are what to write instead of what is no store.
-const forms = "write memory:, sqlite:PATH, redis://HOST:6379, postgres://USER@HOST:5432/DATABASE or nats://HOST:4222"
+const forms = "write memory:, sqlite:PATH, redis://HOST:6379, postgres://USER@HOST:5432/DATABASE, nats://HOST:4222 or cluster:?name=NODE&listen=HOST:PORT"
 
 // A URL names a store. Use [Parse] to make one. However it is printed, it shows
 // only where the store is.
 type URL struct {
 	scheme Scheme
-	path   string // of SQLite's file
+	path   string // of SQLite's file, or a node's folder
 	text   string // as it was given, for the drivers
 	shown  string // without what may be secret
 }
@@ -57,7 +56,7 @@ func Parse(text string) (URL, error) {
 	case "nats", "tls":
 		return parseNATS(text)
 	case "cluster":
-		return URL{}, fmt.Errorf("the store %s: %w: %s", scheme, ErrNotBuilt, forms)
+		return parseCluster(text)
 	}
 	// The text may hold a password.
 	return URL{}, errors.New("this is no store: " + forms)
@@ -102,10 +101,19 @@ func parsePostgres(text string) (URL, error) {
 	return URL{scheme: PostgreSQL, text: text, shown: shown}, nil
 }
 
+func parseCluster(text string) (URL, error) {
+	opts, err := embedded.ParseURL(text)
+	if err != nil {
+		return URL{}, fmt.Errorf("cluster: %w", err)
+	}
+	shown := fmt.Sprintf("cluster: node %s at %s", opts.Name, opts.Listen)
+	return URL{scheme: Cluster, path: opts.Dir, text: text, shown: shown}, nil
+}
+
 // Scheme says which store it is.
 func (u URL) Scheme() Scheme { return u.scheme }
 
-// Path is that of SQLite's file, empty for other stores.
+// Path is that of SQLite's file or of a node's folder, empty for other stores.
 func (u URL) Path() string { return u.path }
 
 // String says where the store is, without user, password and parameters.
