@@ -57,7 +57,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := slog.New(newCalm(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel})))
 	set, err := c.settings(a.ctx, log)
 	if err != nil {
 		return err
