@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 )
@@ -251,7 +252,19 @@ func (h *Handler) access(r *http.Request, text string) (*session.Session, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := h.confirmed(); err != nil {
+		return nil, err
+	}
 	return h.manager.AccessBy(r.Context(), id, h.opts.Collector.Caller(r, user))
+}
+
+// confirmed is an error while this replica may serve no session, whatever the
+// store would say: it is not asked then, since it may not answer for long.
+func (h *Handler) confirmed() error {
+	if c := h.opts.Cluster; c != nil && !c.Confirmed() {
+		return cluster.ErrUnconfirmed
+	}
+	return nil
 }
 
 func (h *Handler) accessRequired(r *http.Request, missing string) (*session.Session, error) {
