@@ -1,8 +1,9 @@
 # What a developer and CI run. "make test" installs what the tests need.
 
 # Packages whose tests run under the race detector: all but those that drive
-# other processes, where it sees nothing.
-RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench)
+# other processes, where it sees nothing, and store/open, which puts together
+# what is tested here by itself.
+RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench -e /store/open)
 
 # A package is cut off after so long: it hangs then, however slow the machine is.
 LIMIT = -timeout 30m
