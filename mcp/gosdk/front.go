@@ -15,6 +15,10 @@ import (
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		h.arrivals.Add(1)
+		defer h.arrivals.Add(-1)
+	}
 	if err := h.serve(w, r); err != nil {
 		if worthLogging(err) {
 			h.log.WarnContext(r.Context(), "could not serve a request", "method", r.Method, "error", err)
