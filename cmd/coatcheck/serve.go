@@ -36,6 +36,7 @@ type serveCmd struct {
 	TLSKey        string   `name:"tls-key" placeholder:"FILE" help:"The key of --tls-cert, in PEM."`
 
 	DrainTimeout span       `default:"30s" help:"How long running calls may go on after SIGTERM."`
+	DrainDelay   span       `default:"2s" help:"With --advertise: how long after SIGTERM requests are still taken, and passed on, until balancers have noticed. It ends early when none has come for a quarter of it."`
 	LogLevel     slog.Level `default:"info" help:"Log from this level on: debug, info, warn or error."`
 }
 
