@@ -1,9 +1,10 @@
 # What a developer and CI run. "make test" installs what the tests need.
 
 # Packages whose tests run under the race detector: all but those that drive
-# other processes, where it sees nothing, and the embedded cluster, where three
-# servers of somebody else's in one process are too slow under it to agree.
-RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench -e /store/nats/embedded)
+# other processes, where it sees nothing, store/open, which puts together what
+# is tested here by itself, and the embedded cluster, where three servers of
+# somebody else's in one process are too slow under it to agree.
+RACE = $(shell go list ./... | grep -v -e /e2e -e /internal/testkit -e /bench -e /store/open -e /store/nats/embedded)
 
 # A package is cut off after so long: it hangs then, however slow the machine is.
 LIMIT = -timeout 30m

@@ -90,6 +90,9 @@ type Detail struct {
 	Capabilities json.RawMessage            `json:"client_capabilities,omitempty"`
 	DataBytes    map[string]int             `json:"data_bytes"`
 	Data         map[string]json.RawMessage `json:"data,omitempty"`
+	// Replicas are the nodes of the database that have it, the leader first;
+	// empty if the store keeps it in one place.
+	Replicas []state.Node `json:"replicas,omitempty"`
 }
 
 // An Explanation is what is known of a session, live or gone.
@@ -239,7 +242,9 @@ func (l *Local) Show(ctx context.Context, ref state.Ref, data bool) (Detail, err
 	if err != nil {
 		return Detail{}, err
 	}
-	return detailOf(s, data), nil
+	d := detailOf(s, data)
+	d.Replicas, err = state.ReplicaSet(ctx, l.store, state.Key{Namespace: l.namespace, Ref: ref})
+	return d, err
 }
 
 // Explain implements [Sessions].

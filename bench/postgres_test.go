@@ -209,7 +209,7 @@ func BenchmarkPostgresBatched(b *testing.B) {
 				return
 			}
 			t := Side{Name: "one transaction a write", Run: p.update(b.Context(), writers, p.handUpdate)}
-			p.against(b, a, t, 20, 5*writers, "one transaction a write")
+			p.against(b, a, t, 10, 20*writers, "one transaction a write")
 		})
 	}
 }

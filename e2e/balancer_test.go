@@ -30,8 +30,8 @@ const (
 
 // A balancer sends each request to a random replica that is ready, as a plain
 // load balancer without affinity does: it asks /readyz, tries another replica
-// where a connection is refused, and cuts the connections to one that it finds
-// dead.
+// where a connection is refused, or breaks before there is an answer to a GET,
+// and cuts the connections to one that it finds dead.
 type balancer struct {
 	t   testing.TB
 	web *httptest.Server
@@ -137,7 +137,8 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		var dial *net.OpError
-		if !errors.As(err, &dial) || dial.Op != "dial" {
+		unsent := errors.As(err, &dial) && dial.Op == "dial"
+		if r.Context().Err() != nil || !unsent && r.Method != http.MethodGet {
 			break // it may have arrived
 		}
 	}

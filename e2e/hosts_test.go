@@ -1,11 +1,19 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
@@ -32,8 +40,11 @@ func newHosts(t *testing.T) *hosts {
 	if _, err := exec.LookPath("ip"); err != nil {
 		testkit.Missing(t, "ip of iproute2")
 	}
-	n := os.Getpid() % 250
-	h := &hosts{t: t, prefix: fmt.Sprintf("cc%d", os.Getpid()%100_000), net: fmt.Sprintf("10.231.%d", n)}
+	// Names of a test before may be in use for a moment after it.
+	own := fnv.New32a()
+	fmt.Fprint(own, os.Getpid(), t.Name())
+	n := own.Sum32()
+	h := &hosts{t: t, prefix: fmt.Sprintf("cc%06x", n&0xffffff), net: fmt.Sprintf("10.231.%d", n%250)}
 	if out, err := exec.Command("ip", "link", "add", h.prefix, "type", "bridge").CombinedOutput(); err != nil {
 		testkit.Missing(t, fmt.Sprintf("a kernel that lets this process make network devices (%s)", strings.TrimSpace(string(out))))
 	}
@@ -85,6 +96,87 @@ func (o *host) ip(args ...string) {
 // run is the command line that runs a program in the host.
 func (o *host) run(args ...string) []string {
 	return append([]string{"netns", "exec", o.name}, args...)
+}
+
+// lend listens on the host for what listens on a loopback address of the test's
+// own network, and returns where. A socket stays in the namespace in which it
+// was made, whoever uses it.
+func (o *host) lend(address string) string {
+	o.net.t.Helper()
+	t := o.net.t
+	var l net.Listener
+	err := o.within(func() (err error) {
+		l, err = net.Listen("tcp", net.JoinHostPort(o.addr, "0"))
+		return err
+	})
+	if err != nil {
+		t.Fatalf("listen on %s: %v", o.addr, err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() { relay(l, address) })
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
+// within calls f on a thread that is in the host's namespace meanwhile. The
+// thread must not end: the kernel would kill the processes that it has started,
+// which ask for that.
+func (o *host) within(f func() error) error {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	there, err := os.Open("/run/netns/" + o.name)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	err = f()
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, back) // with the thread still locked: it is of no use to others
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// relay passes on what comes until the listener is closed, and returns when all
+// is done.
+func relay(l net.Listener, to string) {
+	var all sync.WaitGroup
+	var conns sync.Map // those that are open, to be closed at the end
+	for {
+		from, err := l.Accept()
+		if err != nil {
+			break
+		}
+		all.Go(func() {
+			defer from.Close()
+			there, err := net.Dial("tcp", to)
+			if err != nil {
+				return
+			}
+			defer there.Close()
+			conns.Store(from, nil)
+			defer conns.Delete(from)
+			both := make(chan struct{}, 2)
+			pass := func(w, r net.Conn) { _, _ = io.Copy(w, r); both <- struct{}{} }
+			go pass(there, from)
+			go pass(from, there)
+			<-both // whichever end goes first takes the other along
+			_, _ = from.Close(), there.Close()
+			<-both
+		})
+	}
+	conns.Range(func(c, _ any) bool { _ = c.(net.Conn).Close(); return true })
+	all.Wait()
 }
 
 // unplug cuts the host off from all others.

@@ -2,16 +2,14 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	storeopen "github.com/coatcheck-mcp/coatcheck/store/open"
 )
@@ -25,9 +23,13 @@ const (
 // their own. One of them is cut off from the store, first so that what it says
 // still arrives there and only the answers are lost, then from everybody.
 func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
+	overDatabases(t, partition)
+}
+
+func partition(t *testing.T, database database) {
 	network := newHosts(t)
 	db := network.add()
-	url := redisOn(t, db)
+	url := strings.Replace(database.url, database.addr, db.lend(database.addr), 1)
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(tokens, []byte(partitionToken+" ann\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -60,10 +62,12 @@ func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
 		// The session that was live there goes on elsewhere.
 		eventually(t, what+": its session is served by another", func() bool { return answers(t, replicas[1], own) == http.StatusOK })
 		heal()
+		healed := time.Now()
 		eventually(t, what+": it serves again", func() bool {
 			return isReady(t, replicas[0]) && answers(t, replicas[0], own) == http.StatusOK
 		})
 		d.to = time.Now()
+		t.Logf("%s for %v, back after %v", what, healed.Sub(d.from).Round(time.Millisecond), d.to.Sub(healed).Round(time.Millisecond))
 		return d
 	}
 	disturbances := []disturbance{
@@ -83,35 +87,6 @@ func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
 		s.settle()
 	}
 	history.judge()
-}
-
-// redisOn starts a server on a host.
-func redisOn(t *testing.T, at *host) string {
-	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		testkit.Missing(t, "redis-server")
-	}
-	out := &log{}
-	cmd := exec.Command("ip", at.run(program, "--bind", at.addr, "--port", "6379", "--protected-mode", "no",
-		"--save", "", "--appendonly", "yes", "--dir", t.TempDir())...)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	address := net.JoinHostPort(at.addr, "6379")
-	eventually(t, "redis listens on "+address, func() bool {
-		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return "redis://" + address + "?connect_timeout=1s&timeout=1s"
 }
 
 // serveOn starts a replica on a host.

@@ -80,11 +80,20 @@ func (s *patron) shop(stop <-chan struct{}) {
 	}
 }
 
+// basketful is when a patron stops adding: a basket takes 500 items, and one
+// that is full is no failure of what is tested.
+const basketful = 400
+
 // do does one thing.
 func (s *patron) do(n int) {
 	d := deed{began: time.Now()}
 	switch rand.N(10) {
 	case 0, 1, 2, 3:
+		if len(s.acknowledged)+len(s.doubtful) >= basketful {
+			d.what = "view_basket"
+			d.err = s.look()
+			break
+		}
 		d.what = "add_item"
 		d.err = s.add(fmt.Sprintf("item-%d", n))
 	case 4, 5:

@@ -113,3 +113,34 @@ func TestFindSaysWhereItCannotLook(t *testing.T) {
 		t.Errorf("an encrypted store: status %d, %q", status, stderr)
 	}
 }
+
+func TestShowSaysWhereARecordIs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	plain(t)
+	url := shoppers(t)
+	out, errOut, status := command(t, "sessions", "list", "--store="+url, "--user=ann", "--json")
+	if status != exitOK {
+		t.Fatal(errOut)
+	}
+	var listed struct{ Ref string }
+	if err := json.Unmarshal([]byte(out), &listed); err != nil {
+		t.Fatal(err)
+	}
+	address := url[strings.LastIndex(url, "@")+1 : strings.LastIndex(url, "/")]
+	if out, errOut, _ = command(t, "sessions", "show", "--store="+url, listed.Ref); !strings.Contains(out, address+", leader") {
+		t.Errorf("no leader %s in %s%s", address, out, errOut)
+	}
+}
+
+func TestNodesAreDescribed(t *testing.T) {
+	for want, n := range map[string]state.Node{
+		"a:1, leader":      {Name: "a:1", Leader: true, Connected: true},
+		"a:1, catching up": {Name: "a:1", Behind: -1},
+		"a:1, connected":   {Name: "a:1", Connected: true, Behind: -1},
+		"a:1, 42 behind":   {Name: "a:1", Connected: true, Behind: 42},
+	} {
+		if got := describeNode(&n); got != want {
+			t.Errorf("%+v: %q, want %q", n, got, want)
+		}
+	}
+}

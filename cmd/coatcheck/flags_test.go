@@ -13,6 +13,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errOut strings.Builder
 	status = run(t.Context(), args, &out, &errOut)
+	noted.Check(t, strings.Join(args, " "), out.String()+errOut.String())
 	return out.String(), errOut.String(), status
 }
 

@@ -36,6 +36,7 @@ type serveCmd struct {
 	TLSKey        string   `name:"tls-key" placeholder:"FILE" help:"The key of --tls-cert, in PEM."`
 
 	DrainTimeout span       `default:"30s" help:"How long running calls may go on after SIGTERM."`
+	DrainDelay   span       `default:"2s" help:"With --advertise: how long after SIGTERM requests are still taken, and passed on, until balancers have noticed. It ends early when none has come for a quarter of it."`
 	LogLevel     slog.Level `default:"info" help:"Log from this level on: debug, info, warn or error."`
 }
 
@@ -57,7 +58,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := slog.New(newCalm(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: c.LogLevel})))
 	set, err := c.settings(a.ctx, log)
 	if err != nil {
 		return err

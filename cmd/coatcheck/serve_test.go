@@ -9,9 +9,16 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
+// noted are the ids of sessions that clients were given. Nothing that a command
+// prints may have one.
+var noted testkit.Secrets
+
 func TestMain(m *testing.M) {
+	http.DefaultTransport = noted.Transport(http.DefaultTransport)
 	goleak.VerifyTestMain(m,
 		// Redis's client looks at its cluster a moment after a failure, closed
 		// or not; it takes a second at most.
@@ -97,6 +104,7 @@ func TestServeRunsUntilItsContextEnds(t *testing.T) {
 			case <-time.After(time.Minute):
 				t.Fatal("serve does not end")
 			}
+			noted.Check(t, "serve", out.String()+errOut.String())
 		})
 	}
 }

@@ -58,6 +58,7 @@ type server struct {
 
 	mcpListener, adminListener net.Listener
 	mcpHTTP, adminHTTP         *http.Server
+	lull                       lull // of requests to mcpHTTP
 }
 
 // start opens everything but serves nothing yet. If it fails, nothing is left
@@ -150,7 +151,7 @@ func (s *server) build(set settings) (err error) {
 	mux := http.NewServeMux()
 	s.identity = set.identity
 	endpoint := s.identity.protect(s.handler, mux, s.audit.refused)
-	mux.Handle("/mcp", withBodyTimeout(endpoint, bodyTimeout))
+	mux.Handle("/mcp", s.lull.count(withBodyTimeout(endpoint, bodyTimeout)))
 	if s.node != nil {
 		mux.Handle(cluster.PeerPath, withBodyTimeout(s.node.Peers(), bodyTimeout))
 	}
@@ -258,6 +259,9 @@ func (s *server) drain() {
 		}
 	}
 	_ = s.handler.Quiesce(ctx) // what it says, Drain says again
+	if s.node != nil {
+		s.lull.await(ctx, time.Duration(s.cmd.DrainDelay)) // others serve what comes meanwhile
+	}
 	refusing := make(chan struct{})
 	s.mcpHTTP.RegisterOnShutdown(func() { close(refusing) })
 	var down errgroup.Group

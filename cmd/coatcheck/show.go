@@ -9,6 +9,7 @@ import (
 
 	"github.com/coatcheck-mcp/coatcheck/admin"
 	"github.com/coatcheck-mcp/coatcheck/session"
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 type showCmd struct {
@@ -50,6 +51,11 @@ func (c *showCmd) print(a *app, d admin.Detail) error {
 			return err
 		}
 	}
+	for i := range d.Replicas {
+		if err := p.cells("replica", describeNode(&d.Replicas[i])); err != nil {
+			return err
+		}
+	}
 	for _, k := range slices.Sorted(maps.Keys(d.DataBytes)) {
 		value := fmt.Sprintf("%d bytes", d.DataBytes[k])
 		if c.Data {
@@ -60,4 +66,17 @@ func (c *showCmd) print(a *app, d admin.Detail) error {
 		}
 	}
 	return p.flush()
+}
+
+// describeNode says what a node of the database is, and how it stands.
+func describeNode(n *state.Node) string {
+	switch {
+	case n.Leader:
+		return n.Name + ", leader"
+	case !n.Connected:
+		return n.Name + ", catching up"
+	case n.Behind < 0:
+		return n.Name + ", connected"
+	}
+	return fmt.Sprintf("%s, %d behind", n.Name, n.Behind)
 }

@@ -22,12 +22,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/coatcheck-mcp/coatcheck/examples/internal/accounts"
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/postgresserver"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 )
 
+// noted are the session ids that clients hold. No log may have one.
+var noted testkit.Secrets
+
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := noted.Run(m)
 	if code == 0 {
 		// Redis's client looks at its cluster a moment after a failure.
 		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1")); err != nil {
@@ -103,10 +107,10 @@ func start(t *testing.T, env map[string]string) *world {
 	return w
 }
 
-func (w *world) transport() *http.Transport {
+func (w *world) transport() http.RoundTripper {
 	transport := &http.Transport{TLSClientConfig: w.tls}
 	w.t.Cleanup(transport.CloseIdleConnections)
-	return transport
+	return noted.Transport(transport)
 }
 
 // A keeper keeps cookies, and sends the CSRF token.

@@ -4,13 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
+
+// noted are the session ids that clients hold. No log may have one.
+var noted testkit.Secrets
+
+func TestMain(m *testing.M) {
+	http.DefaultTransport = noted.Transport(http.DefaultTransport)
+	os.Exit(noted.Run(m))
+}
 
 func TestCountGoesOnAfterARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "counter.db")

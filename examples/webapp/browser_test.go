@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,9 +20,15 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/coatcheck-mcp/coatcheck/examples/internal/accounts"
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/store/memory"
 )
+
+// noted are the session ids that the browser holds. No log may have one.
+var noted testkit.Secrets
+
+func TestMain(m *testing.M) { os.Exit(noted.Run(m)) }
 
 const password = "a password of ann's"
 
@@ -67,7 +74,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := serveTLS(t, shop)
+	port := serveTLS(t, noted.Handler(shop))
 	s.url = "https://shop.example" + port
 	port = serveTLS(t, s.enemies)
 	s.evil, s.sibling = "https://evil.test"+port, "https://blog.shop.example"+port

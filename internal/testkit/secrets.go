@@ -2,8 +2,12 @@ package testkit
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -131,6 +135,22 @@ func (s *Secrets) Log(t testing.TB) io.Writer {
 	out := &lockedBuffer{}
 	t.Cleanup(func() { s.Check(t, "the log", out.String()) })
 	return out
+}
+
+// Run runs the tests of a package, for programs that log to the default logger,
+// and returns a status that is not zero if a test failed or that log has a
+// secret.
+func (s *Secrets) Run(m interface{ Run() int }) int {
+	out := &lockedBuffer{}
+	log.SetOutput(io.MultiWriter(os.Stderr, out))
+	defer log.SetOutput(os.Stderr)
+	defer slog.SetLogLoggerLevel(slog.SetLogLoggerLevel(slog.LevelDebug))
+	status := m.Run()
+	if n := s.In(out.String()); n > 0 {
+		fmt.Fprintf(os.Stderr, "the default log shows a session id or a token, in %d places\n", n)
+		return 1
+	}
+	return status
 }
 
 type lockedBuffer struct {

@@ -96,3 +96,21 @@ func TestShortWordsAreNoSecrets(t *testing.T) {
 		t.Errorf("found %d", n)
 	}
 }
+
+// A run logs a text and passes.
+type aRun string
+
+func (r aRun) Run() int {
+	slog.Debug(string(r))
+	return 0
+}
+
+func TestRunFailsIfTheDefaultLogHasASecret(t *testing.T) {
+	var secrets testkit.Secrets
+	secrets.Note(plantedSecret)
+	for text, want := range map[string]int{"all is well": 0, "made " + plantedSecret: 1} {
+		if got := secrets.Run(aRun(text)); got != want {
+			t.Errorf("status %d after a log with %q, want %d", got, text, want)
+		}
+	}
+}

@@ -41,6 +41,7 @@ func (h *Handler) Quiesce(ctx context.Context) error {
 func (h *Handler) Drain(ctx context.Context) error {
 	cut := h.Quiesce(ctx)
 	h.sessionless.expel()
+	h.awaitArrivals(ctx)
 
 	var group errgroup.Group
 	group.SetLimit(tendAtOnce)
@@ -87,6 +88,27 @@ func (h *Handler) awaitCalls(ctx context.Context) (cut bool) {
 		return true
 	case <-h.sessionless.empty:
 		return false
+	}
+}
+
+// arrivalGrace is how long a drain waits for requests that have just arrived.
+// One that takes longer sends its body slowly, and is told to come back.
+const arrivalGrace = 2 * time.Second
+
+// awaitArrivals waits for requests of which nobody knows yet where they belong:
+// they are looking for their session. Those that come to another replica's are
+// forwarded, which nobody can do any more who has left the cluster.
+func (h *Handler) awaitArrivals(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.grace)
+	defer cancel()
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for h.arrivals.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 	}
 }
 

@@ -8,12 +8,17 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 )
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		h.arrivals.Add(1)
+		defer h.arrivals.Add(-1)
+	}
 	if err := h.serve(w, r); err != nil {
 		if worthLogging(err) {
 			h.log.WarnContext(r.Context(), "could not serve a request", "method", r.Method, "error", err)
@@ -251,7 +256,19 @@ func (h *Handler) access(r *http.Request, text string) (*session.Session, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := h.confirmed(); err != nil {
+		return nil, err
+	}
 	return h.manager.AccessBy(r.Context(), id, h.opts.Collector.Caller(r, user))
+}
+
+// confirmed is an error while this replica may serve no session, whatever the
+// store would say: it is not asked then, since it may not answer for long.
+func (h *Handler) confirmed() error {
+	if c := h.opts.Cluster; c != nil && !c.Confirmed() {
+		return cluster.ErrUnconfirmed
+	}
+	return nil
 }
 
 func (h *Handler) accessRequired(r *http.Request, missing string) (*session.Session, error) {

@@ -31,9 +31,11 @@ type Handler struct {
 	live        registry
 	servers     servers
 	listeners   listeners
-	notices     chan notice  // of other replicas
-	sessionless *gate        // requests of the modern era
-	passing     atomic.Int64 // requests that are being forwarded, but for streams
+	notices     chan notice   // of other replicas
+	sessionless *gate         // requests of the modern era
+	passing     atomic.Int64  // requests that are being forwarded, but for streams
+	arrivals    atomic.Int64  // requests that are in ServeHTTP, but for GET
+	grace       time.Duration // see arrivalGrace
 
 	stop  context.CancelFunc // ends what runs in the background
 	ctx   context.Context    // done when it does
@@ -61,7 +63,7 @@ func NewHandler(getServer func(*http.Request) *mcp.Server, m *session.Manager, o
 	h := &Handler{
 		getServer: getServer, manager: m, opts: o, log: o.Logger, guard: o.guard(), versions: versions,
 		live:        registry{max: o.MaxLive, live: map[state.Ref]*live{}},
-		sessionless: newGate(), stop: stop, ctx: ctx,
+		sessionless: newGate(), grace: arrivalGrace, stop: stop, ctx: ctx,
 	}
 	h.modern = mcp.NewStreamableHTTPHandler(h.serverFor, &mcp.StreamableHTTPOptions{
 		Stateless:                    true,

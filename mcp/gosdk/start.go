@@ -8,7 +8,6 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/coatcheck-mcp/coatcheck/cluster"
 	"github.com/coatcheck-mcp/coatcheck/mcp/streamable"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -137,8 +136,8 @@ func (h *Handler) createRequest(r *http.Request, user string, o open, versions [
 
 // create makes a session that is live here.
 func (h *Handler) create(r *http.Request, req session.CreateRequest) (*session.Session, error) {
-	if c := h.opts.Cluster; c != nil && !c.Confirmed() {
-		return nil, cluster.ErrUnconfirmed
+	if err := h.confirmed(); err != nil {
+		return nil, err
 	}
 	s, err := h.manager.Create(r.Context(), req)
 	if err != nil || h.owns(s) {

@@ -16,6 +16,12 @@ type switched struct {
 	cut     atomic.Bool
 	written atomic.Int64 // operations that arrived, but for heartbeats
 	reads   atomic.Int64
+	held    atomic.Pointer[hold] // nil: reads are not held up
+}
+
+// A hold keeps reads waiting.
+type hold struct {
+	arrived, over chan struct{} // the first is sent each that waits
 }
 
 func (s *switched) Get(ctx context.Context, key state.Key) (state.Record, error) {
@@ -23,6 +29,10 @@ func (s *switched) Get(ctx context.Context, key state.Key) (state.Record, error)
 		return state.Record{}, state.ErrUnavailable
 	}
 	s.reads.Add(1)
+	if h := s.held.Load(); h != nil {
+		h.arrived <- struct{}{}
+		<-h.over
+	}
 	return s.Store.Get(ctx, key)
 }
 

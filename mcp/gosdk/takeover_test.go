@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,6 +222,71 @@ func TestADrainGivesQuietSessionsAwayAndServesBusyOnes(t *testing.T) {
 	for range 4 {
 		rs.connect(only(drainer), withoutStream, speaking("2025-11-25")).add("x")
 		rs.connect(only(drainer), speaking("2026-07-28"))
+	}
+}
+
+// A request looks for its session while the replica that it came to drains and
+// leaves the cluster. It is served by the session's owner all the same.
+func TestARequestThatArrivedBeforeADrainIsServed(t *testing.T) {
+	rs := newReplicas(t, 2)
+	p := rs.connect(withoutStream)
+	drainer, owner := rs.all[0], rs.all[1]
+	rs.moveTo(p, owner)
+	drainer.handler.grace = patience
+	h := &hold{arrived: make(chan struct{}), over: make(chan struct{})}
+	drainer.store.held.Store(h)
+	release := sync.OnceFunc(func() { close(h.over) })
+	defer release()
+
+	ctx, cancel := context.WithTimeout(testContext(t), patience)
+	defer cancel()
+	via := rs.through(p, drainer)
+	served := make(chan error, 1)
+	go func() { served <- via() }()
+	<-h.arrived
+	drainer.store.held.Store(nil)
+	left := make(chan error, 1)
+	go func() {
+		err := errors.Join(drainer.node.Drain(ctx), drainer.handler.Drain(ctx))
+		left <- errors.Join(err, drainer.node.Close())
+	}()
+	eventually(t, "the drain begins", drainer.handler.live.isClosed)
+	select {
+	case err := <-left:
+		t.Fatalf("it has left over a request that is there: %v", err)
+	case <-time.After(20 * time.Millisecond): // or it would have soon
+	}
+	release()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if err := <-left; err != nil {
+		t.Errorf("drain: %v", err)
+	}
+}
+
+// through returns a ping for the client's session that goes through a replica.
+func (rs *replicas) through(p *peer, at *replica) func() error {
+	return func() error {
+		req, err := http.NewRequestWithContext(testContext(rs.t), http.MethodPost, at.web.URL, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
+		if err != nil {
+			return err
+		}
+		for k, v := range map[string]string{
+			"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+			"Mcp-Session-Id": p.cs.ID(), "Mcp-Protocol-Version": "2025-11-25",
+		} {
+			req.Header.Set(k, v)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %s", res.Status)
+		}
+		return nil
 	}
 }
 

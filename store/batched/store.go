@@ -113,6 +113,9 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	return s.inner.Sweep(ctx, opts)
 }
 
+// Unwrap returns the inner store.
+func (s *Store) Unwrap() state.Store { return s.inner }
+
 // Guarantees implements [state.Store]: those of the inner store, less what
 // [WriteBehind] says.
 func (s *Store) Guarantees() state.Guarantees {

@@ -1,12 +1,14 @@
 package open_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/batched"
 	"github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
@@ -48,5 +50,22 @@ func TestTheLevelThatIsAskedForIsInForce(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestTheReplicaSetIsSeenThroughEveryWrapper(t *testing.T) {
+	server := redisserver.Start(t)
+	all := open.Options{Ring: newRing(t), Caches: caches(t, "l1=1MiB"), Batch: &batched.Options{}}
+	ref, err := state.NewRef(0, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := state.Key{Namespace: "default", Ref: ref}
+	set, err := state.ReplicaSet(t.Context(), mustOpen(t, "redis://"+server.Addr(), all), key)
+	if err != nil || len(set) != 1 || set[0].Name != server.Addr() || !set[0].Leader {
+		t.Errorf("redis: %+v, %v", set, err)
+	}
+	if set, err := state.ReplicaSet(t.Context(), mustOpen(t, "memory:", all), key); set != nil || err != nil {
+		t.Errorf("memory: %+v, %v", set, err)
 	}
 }

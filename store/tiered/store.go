@@ -80,6 +80,9 @@ func (s *Store) Guarantees() state.Guarantees {
 	return g
 }
 
+// Unwrap returns the inner store.
+func (s *Store) Unwrap() state.Store { return s.inner }
+
 // List implements [state.Store]. It asks the inner store.
 func (s *Store) List(ctx context.Context, q state.Query) iter.Seq2[state.Record, error] {
 	return s.inner.List(ctx, q)

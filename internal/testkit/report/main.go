@@ -128,6 +128,7 @@ func (r *report) endPackage(e event, key string) {
 		if r.failed == 0 {
 			r.failed++
 		}
+		r.unfinished(e.Package)
 		fmt.Fprint(r.w, strings.Join(r.output[key], ""))
 	case "skip":
 		fmt.Fprintf(r.w, "?   \t%s\t[no test files]\n", e.Package)
@@ -135,6 +136,18 @@ func (r *report) endPackage(e event, key string) {
 		return
 	}
 	delete(r.output, key)
+}
+
+// unfinished prints what tests said that were running when their package ended:
+// go test says of them neither that they passed nor that they failed, and one
+// of them has the panic, or the goroutines if a signal ended the process.
+func (r *report) unfinished(pkg string) {
+	for _, key := range slices.Sorted(maps.Keys(r.output)) {
+		if test, ok := strings.CutPrefix(key, pkg+" "); ok && test != "" {
+			fmt.Fprintf(r.w, "--- UNFINISHED: %s\n%s", test, strings.Join(r.output[key], ""))
+			delete(r.output, key)
+		}
+	}
 }
 
 // place is where in the source a test said something.
@@ -150,12 +163,6 @@ func reason(output []string) string {
 }
 
 func (r *report) close() {
-	// What was still running when a test binary died.
-	for key, output := range r.output {
-		if strings.Contains(strings.Join(output, ""), "panic:") {
-			fmt.Fprintf(r.w, "%s:\n%s", key, strings.Join(output, ""))
-		}
-	}
 	if len(r.skips) > 0 {
 		fmt.Fprintln(r.w, "\nskipped:")
 		for _, why := range slices.Sorted(maps.Keys(r.skips)) {

@@ -42,6 +42,7 @@ func TestReportFails(t *testing.T) {
 		"on a panic":               {"package probe\nimport \"testing\"\nfunc TestBad(t *testing.T) { panic(\"lost spoon\") }\n", "lost spoon"},
 		"on what does not compile": {"package probe\nfunc helper() { spoon() }\n", "undefined: spoon"},
 		"on a test that exits":     {"package probe\nimport (\"os\"; \"testing\")\nfunc TestMain(m *testing.M) { println(\"gone spoon\"); os.Exit(3) }\n", "gone spoon"},
+		"on a signal":              {"package probe\nimport (\"syscall\"; \"testing\")\nfunc TestHangs(t *testing.T) { syscall.Kill(syscall.Getpid(), syscall.SIGQUIT); select {} }\n", "goroutine "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			module(t, c.test)
