@@ -1,0 +1,170 @@
+// Package natsserver starts real NATS servers for tests: single ones and
+// clusters, with JetStream in a temporary folder that syncs each write. Each is
+// a process of its own, listens on a free port of the loopback interface, and is
+// ended by its process id when the test is over.
+package natsserver
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
+)
+
+// patience is how long a server may take to do what it was told.
+const patience = 60 * time.Second
+
+// A Server is one NATS process.
+type Server struct {
+	t    testing.TB
+	bin  string
+	args []string
+	port int
+
+	mu     sync.Mutex // guards all below
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has been waited for
+	output *bytes.Buffer
+}
+
+// Start starts a server and waits until it listens. Args are further flags of
+// the command beside this package.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := prepare(t, build(t), "single", freePort(t), args...)
+	s.Launch()
+	return s
+}
+
+// StartCluster starts servers that know one another.
+func StartCluster(t testing.TB, n int) []*Server {
+	t.Helper()
+	bin := build(t)
+	servers, routes, ports := make([]*Server, n), make([]string, n), make([]int, n)
+	for i := range ports {
+		ports[i] = freePort(t)
+		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", ports[i])
+	}
+	for i := range servers {
+		servers[i] = prepare(t, bin, "n"+strconv.Itoa(i), freePort(t),
+			"-cluster", strconv.Itoa(ports[i]), "-routes", strings.Join(routes, ","))
+		servers[i].Launch()
+	}
+	return servers
+}
+
+func prepare(t testing.TB, bin, name string, port int, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, bin: bin, port: port}
+	s.args = append([]string{"-name", name, "-port", strconv.Itoa(port), "-dir", t.TempDir()}, args...)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// build makes the server. The go command keeps what it made, so this is slow
+// only once.
+func build(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "natsserver")
+	cmd := exec.Command("go", "build", "-o", bin, "./internal/testkit/natsserver/cmd")
+	cmd.Dir = testkit.Root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the server: %v: %s", err, out)
+	}
+	return bin
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Addr is the host and port of the server.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is where clients find it.
+func (s *Server) URL() string { return "nats://" + s.Addr() }
+
+// Launch starts the process, at first or again, and waits until it listens.
+func (s *Server) Launch() {
+	s.t.Helper()
+	s.launch()
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Since(start) > patience {
+			s.Kill()
+			s.t.Fatalf("the server on %s does not listen\n%s", s.Addr(), s.output)
+		}
+	}
+}
+
+func (s *Server) launch() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.output = &bytes.Buffer{}
+	cmd := exec.Command(s.bin, s.args...)
+	cmd.Stdout, cmd.Stderr = s.output, s.output
+	// It ends with the test even if that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatalf("start %s: %v", s.bin, err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	s.cmd, s.exited = cmd, exited
+}
+
+// Suspend stops the process with SIGSTOP, until Resume.
+func (s *Server) Suspend() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		testkit.Suspend(s.t, s.cmd.Process.Pid)
+	}
+}
+
+// Resume lets a suspended process go on.
+func (s *Server) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	}
+}
+
+// Kill ends the process at once, as kill -9 does, and waits for its end.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+	s.cmd = nil
+}

@@ -1,0 +1,57 @@
+// Package nats keeps records in NATS JetStream 2.12 or newer: one server or a
+// cluster. It implements [state.Store]; events come with a later change.
+//
+// # Streams and subjects
+//
+// The routing byte of a ref picks one of [Options.Streams] streams, named
+// NAME-0 and so on, so that a user's records and their index stand in one. Of
+// each subject a stream keeps one message:
+//
+//	NAME-I.r.NAMESPACE.BYTE.REF    the record or its tombstone
+//	NAME-I.u.NAMESPACE.BYTE.HASH   which records a user has
+//	NAME-I.e.NAMESPACE.BYTE.REF    which events a record has
+//	NAME-I.p.NAMESPACE.BYTE.REF.N  pieces of them
+//	NAME-I.clock.ID                asks for the time
+//
+// # Writes
+//
+// Each write is compared with the sequence of what was read, by the server, and
+// what changes together (a record, its user's index, those that are evicted) is
+// one atomic batch. What meets a conflict reads and decides again, until the
+// operation's time is over. Nothing else is ever repeated: an answer that does
+// not come is [state.ErrUnknownOutcome]; while a stream has no leader the server
+// says so, nothing is written, and that is [state.ErrUnavailable].
+//
+// A total limit is counted before the Create, by reading all records of the
+// namespace. It may be exceeded by what is created at the same moment. Sweep,
+// and List, read all of a namespace too.
+//
+// # Reads
+//
+// All reads are answered by the leader of the stream. JetStream has no read
+// index: a leader that was stopped for so long that another was elected may,
+// when it wakes, answer some reads from before for about 20 milliseconds, until
+// it hears of the other. Writes are not affected: theirs are compared by the
+// majority. A single server has no such moment.
+//
+// # Time
+//
+// The time is that of the servers, by the time with which a leader stored a
+// message of the store's own, counted on by the process's clock. The clocks of
+// a cluster's servers should be synchronized; [Options.ClockError] declares how
+// well.
+//
+// Messages have a TTL in every write: the deadline, and [Options.Unswept] on
+// top. It is for stores that nobody sweeps any more. What counts is the exact
+// deadline in the record, and a record that expired stays until a Sweep reports
+// it, if that comes within Unswept. A record with events has no TTL: they are
+// removed with it, by a Sweep.
+//
+// # Replicas
+//
+// With one replica a write is acknowledged by its one server, and is as durable
+// as that is set up: with the default sync_interval, a loss of power loses the
+// last two minutes; sync_interval always loses nothing. With three, the majority
+// has a write that was acknowledged. If all of them lose power at once the same
+// counts. There are no levels between: see [Options.Level].
+package nats

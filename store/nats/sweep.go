@@ -1,0 +1,119 @@
+package nats
+
+import (
+	"context"
+	"sync"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
+)
+
+// sweepAtOnce is how many records a Sweep ends at the same time.
+const sweepAtOnce = 16
+
+// Sweep implements [state.Store]. It reads all records of the namespace.
+func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End, error) {
+	if err := state.CheckQuery(state.Query{Namespace: opts.Namespace, Kind: opts.Kind}); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	s.refresh()
+	sw := sweep{s: s, opts: opts}
+	err := sw.run(ctx)
+	if len(sw.ends) > 0 {
+		return sw.ends, nil // what has ended is said once or never
+	}
+	return nil, err
+}
+
+// A sweep is one Sweep under way.
+type sweep struct {
+	s      *Store
+	opts   state.SweepOptions
+	due    []state.Key // expired, to be ended
+	ends   []state.End
+	forgot int
+}
+
+func (sw *sweep) run(ctx context.Context) error {
+	limit := sw.opts.Limit()
+	now := sw.s.clock.now()
+	for sl, err := range sw.s.scan(ctx, sw.opts.Namespace, state.Ref{}, entered, func() {}) {
+		if err != nil {
+			return err
+		}
+		switch {
+		case sl.tomb != nil && sw.forgot < limit && !now.Before(fromMillis(sl.tomb.Due)):
+			if err := sw.s.forget(ctx, sl); err != nil {
+				return err
+			}
+			sw.forgot++
+		case sl.rec != nil && sl.rec.Expired(now) && (sw.opts.Kind == "" || sl.rec.Kind == sw.opts.Kind):
+			sw.due = append(sw.due, sl.rec.Key())
+		}
+		if len(sw.due) >= min(sweepAtOnce, limit-len(sw.ends)) {
+			if err := sw.endDue(ctx); err != nil {
+				return err
+			}
+		}
+		if len(sw.ends) >= limit && sw.forgot >= limit {
+			return nil
+		}
+	}
+	return sw.endDue(ctx)
+}
+
+// endDue ends what was found.
+func (sw *sweep) endDue(ctx context.Context) error {
+	due := sw.due[:min(len(sw.due), sw.opts.Limit()-len(sw.ends))]
+	sw.due = nil
+	ends, errs := make([]*state.End, len(due)), make([]error, len(due))
+	var wg sync.WaitGroup
+	for i, key := range due {
+		wg.Go(func() { ends[i], errs[i] = sw.s.expire(ctx, key) })
+	}
+	wg.Wait()
+	var failed error
+	for i, end := range ends {
+		if end != nil {
+			sw.ends = append(sw.ends, *end)
+		}
+		if errs[i] != nil {
+			failed = errs[i]
+		}
+	}
+	return failed
+}
+
+// expire ends a record if it has expired and nobody else has ended it.
+func (s *Store) expire(ctx context.Context, key state.Key) (*state.End, error) {
+	var ended *state.End
+	err := s.retry(ctx, func(ctx context.Context) error {
+		sl, err := s.load(ctx, key)
+		if err != nil {
+			return err
+		}
+		now := s.clock.now()
+		if sl.rec == nil || !sl.rec.Expired(now) {
+			return nil
+		}
+		end := endOf(sl.rec)
+		end.At, end.Reason = sl.rec.Expires(), sl.rec.Expiry()
+		err = s.bury(ctx, &sl, end, now, state.Expired)
+		if err == nil {
+			ended = &end
+		}
+		return err
+	})
+	return ended, err
+}
+
+// forget removes a tombstone, if it is still the same.
+func (s *Store) forget(ctx context.Context, sl slot) error {
+	var answer struct {
+		Success bool `json:"success"`
+	}
+	return s.ask(ctx, "STREAM.MSG.DELETE."+s.streamName(sl.stream), map[string]any{"seq": sl.seq, "no_erase": true}, &answer)
+}
