@@ -21,9 +21,9 @@ func (s *Store) load(ctx context.Context, key state.Key) (slot, error) {
 }
 
 // missing is the error for what is no live record.
-func (sl *slot) missing(key state.Key, now time.Time) error {
+func (sl *slot) missing(key state.Key) error {
 	switch {
-	case sl.tomb != nil && now.Before(fromMillis(sl.tomb.Due)):
+	case sl.tomb != nil:
 		end := sl.tomb.end(key)
 		return &state.NotFoundError{End: &end}
 	case sl.rec != nil:
@@ -59,7 +59,7 @@ func (s *Store) Get(ctx context.Context, key state.Key) (state.Record, error) {
 	}
 	now := s.clock.now()
 	if !sl.live(now) {
-		return state.Record{}, sl.missing(key, now)
+		return state.Record{}, sl.missing(key)
 	}
 	return shown(sl.rec, now), nil
 }
@@ -95,7 +95,7 @@ func (s *Store) change(ctx context.Context, key state.Key, epoch uint64, report 
 	}
 	now := s.clock.now()
 	if !sl.live(now) {
-		return state.Result{}, sl.missing(key, now)
+		return state.Result{}, sl.missing(key)
 	}
 	r := sl.rec
 	if err := fence(r, epoch); err != nil {

@@ -72,7 +72,7 @@ func harness(conn *natsgo.Conn, opts nats.Options) statetest.Harness {
 }
 
 func TestOneServerKeepsTheContract(t *testing.T) {
-	server := natsserver.Start(t)
+	server := natsserver.Start(t, "-sync=false") // durability is not what it is about
 	h := harness(connect(t, server.URL()), nats.Options{})
 	statetest.Run(t, h)
 	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
@@ -80,7 +80,7 @@ func TestOneServerKeepsTheContract(t *testing.T) {
 
 // The same with a clock that the suite moves, so that nothing is left out.
 func TestOneServerKeepsTheContractForDays(t *testing.T) {
-	server := natsserver.Start(t)
+	server := natsserver.Start(t, "-sync=false") // durability is not what it is about
 	h := harness(connect(t, server.URL()), nats.Options{})
 	h.OwnClock = false
 	statetest.Run(t, h)

@@ -11,7 +11,8 @@ import (
 )
 
 func main() {
-	opts := &server.Options{Host: "127.0.0.1", JetStream: true, SyncAlways: true, NoSigs: true}
+	opts := &server.Options{Host: "127.0.0.1", JetStream: true, NoSigs: true}
+	flag.BoolVar(&opts.SyncAlways, "sync", true, "each write")
 	flag.StringVar(&opts.ServerName, "name", "", "of the server")
 	flag.IntVar(&opts.Port, "port", 0, "for clients")
 	flag.StringVar(&opts.StoreDir, "dir", "", "of JetStream")
