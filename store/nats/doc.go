@@ -1,5 +1,5 @@
 // Package nats keeps records in NATS JetStream 2.12 or newer: one server or a
-// cluster. It implements [state.Store]; events come with a later change.
+// cluster. It implements [state.Store] and [state.EventStore] completely.
 //
 // # Streams and subjects
 //

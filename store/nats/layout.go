@@ -39,6 +39,7 @@ func (s *Store) indexSubject(namespace, user string, routing byte) string {
 
 // A slot is what stands in a record's place.
 type slot struct {
+	key    state.Key
 	stream int
 	seq    uint64 // of its message; zero: nothing is there
 	rec    *state.Record
@@ -79,7 +80,7 @@ func (t *tomb) end(key state.Key) state.End {
 func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 func parseSlot(key state.Key, m message) (slot, error) {
-	sl := slot{seq: m.seq}
+	sl := slot{key: key, seq: m.seq}
 	if m.seq == 0 {
 		return sl, nil
 	}

@@ -41,7 +41,10 @@ type Store struct {
 	hub     *hub          // nil while nobody watches
 }
 
-var _ state.Store = (*Store)(nil)
+var (
+	_ state.Store      = (*Store)(nil)
+	_ state.EventStore = (*Store)(nil)
+)
 
 // batchesAtOnce is below what a server allows a stream, so that other processes
 // find room too.

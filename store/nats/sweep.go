@@ -110,8 +110,14 @@ func (s *Store) expire(ctx context.Context, key state.Key) (*state.End, error) {
 	return ended, err
 }
 
-// forget removes a tombstone, if it is still the same.
+// forget removes a tombstone, if it is still the same, and what events its
+// record had before that. Nothing is appended once the record has ended.
 func (s *Store) forget(ctx context.Context, sl slot) error {
+	if sl.events {
+		if err := s.removeEvents(ctx, sl.key); err != nil {
+			return err
+		}
+	}
 	var answer struct {
 		Success bool `json:"success"`
 	}
