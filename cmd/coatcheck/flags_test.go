@@ -103,7 +103,7 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --encryption-key=.", "this is no file"},
 		{"serve --key-ring=absent", "--key-ring: read key file absent"},
 		{"serve --key-ring=absent --encryption-key=absent", "write one of them"},
-		{"serve --store=nats://localhost", "is not available in this build: write memory:, sqlite:PATH"},
+		{"serve --store=nats://localhost?colour=red", "is not known"},
 		{"serve --store=cluster:?name=a", "is not available in this build: write memory:, sqlite:PATH"},
 		{"serve --store=mysql://root:hunter2@localhost", "write memory:, sqlite:PATH"},
 		{"serve --store=sqlite://host/path", "write sqlite:PATH"},
@@ -168,7 +168,7 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"keys revoke x", "--key-ring: write the file of the ring"},
 		{"keys revoke", "<key>"},
 		{"doctor --store=memory:", "write --store sqlite:PATH"},
-		{"doctor --store=nats:", "is not available in this build"},
+		{"doctor --store=nats:", "write nats://HOST:4222"},
 	} {
 		expectMistake(t, c.want, strings.Fields(c.args)...)
 	}
@@ -219,7 +219,7 @@ func TestEnvironmentStandsInForFlags(t *testing.T) {
 	t.Chdir(t.TempDir())
 	plain(t)
 	for _, c := range []struct{ name, value, want string }{
-		{"COATCHECK_STORE", "nats:", "is not available in this build"},
+		{"COATCHECK_STORE", "nats:", "write nats://HOST:4222"},
 		{"SESSION_STORE", "redis", "REDIS_URL, which is not set"},
 		{"SESSION_STORE", "postgres", "DATABASE_URL, which is not set"},
 		{"SESSION_STORE", "nonsense", "write memory:, sqlite:PATH"},

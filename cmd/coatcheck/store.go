@@ -13,7 +13,7 @@ import (
 
 // storeFlags say where records are and how they are sealed, for every command.
 type storeFlags struct {
-	Store         string `default:"sqlite:coatcheck-data/coatcheck.db" env:"COATCHECK_STORE,SESSION_STORE" help:"Where records are kept: sqlite:PATH, memory:, redis://… or postgres://…; also redis, at REDIS_URL, or postgres, at DATABASE_URL."`
+	Store         string `default:"sqlite:coatcheck-data/coatcheck.db" env:"COATCHECK_STORE,SESSION_STORE" help:"Where records are kept: sqlite:PATH, memory:, redis://…, postgres://… or nats://…; also redis, at REDIS_URL, or postgres, at DATABASE_URL."`
 	EncryptionKey string `placeholder:"FILE" help:"Encrypt records with the key in this file: 32 bytes in base64. SESSION_ENCRYPTION_KEY is the key itself."`
 	KeyRing       string `placeholder:"FILE" help:"Encrypt records with the active key of this key ring."`
 	Namespace     string `default:"default" help:"Separates deployments that share a store."`

@@ -34,7 +34,7 @@ func owners() map[string][]string {
 		"github.com/ncruces/go-sqlite3":          {"store/sqlite"},
 		"github.com/redis/rueidis":               {"store/redis"},
 		"github.com/jackc/pgx":                   {"store/postgres", "internal/testkit/postgresserver", "bench"},
-		"github.com/nats-io":                     {"store/nats", "cluster"},
+		"github.com/nats-io":                     {"store/nats", "cluster", "internal/testkit/natsserver"},
 		"github.com/maypok86/otter":              {"store/cache"},
 		"github.com/prometheus":                  {"telemetry", "cmd"},
 		"go.opentelemetry.io":                    {"telemetry", "cmd"},

@@ -8,6 +8,7 @@
 //	redis://…, rediss://…      see redis.ParseURL
 //	postgres://…, postgresql://…
 //	                           see postgres.Open
+//	nats://…, tls://…          see nats.ParseURL
 //
 // Parse reaches out to nothing. Neither its errors nor those of Open, nor what a
 // [URL] prints, repeat a password, a user or a parameter of a URL.

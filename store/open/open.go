@@ -175,6 +175,8 @@ func (u URL) bare(ctx context.Context, opts Options) (Store, error) {
 			return nil, err // which names the store
 		}
 		return s, nil
+	case NATS:
+		return u.openNATS(ctx, opts)
 	}
 	return nil, errors.New("open a store: the URL is empty; make one with Parse")
 }

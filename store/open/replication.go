@@ -22,8 +22,8 @@ func (e *ReplicationError) Error() string {
 }
 
 // replicated returns the URL with the level as its parameter, which all stores
-// that keep copies know. That of PostgreSQL may have several hosts, which
-// package url does not understand, so the level goes into its options.
+// that keep copies know. Those of PostgreSQL and NATS may have several hosts, which
+// package url does not understand, so the level goes into their options.
 func (u URL) replicated(level state.Replication) (URL, error) {
 	if level == "" {
 		return u, nil
@@ -34,7 +34,7 @@ func (u URL) replicated(level state.Replication) (URL, error) {
 			return u, &ReplicationError{Store: u.String(), Asked: level}
 		}
 		return u, nil
-	case PostgreSQL:
+	case PostgreSQL, NATS:
 		return u, nil
 	}
 	parsed, err := url.Parse(u.text)

@@ -15,19 +15,21 @@ var ErrNotBuilt = errors.New("is not available in this build")
 // A Scheme says which store a URL is of.
 type Scheme string
 
-// Those that there are. rediss is Redis, too, and postgresql PostgreSQL.
+// Those that there are. rediss is Redis, too, postgresql PostgreSQL, and tls
+// NATS.
 const (
 	Memory     Scheme = "memory"
 	SQLite     Scheme = "sqlite"
 	Redis      Scheme = "redis"
 	PostgreSQL Scheme = "postgres"
+	NATS       Scheme = "nats"
 )
 
 // DefaultPath is where "sqlite:" without a path is.
 const DefaultPath = "coatcheck-data/coatcheck.db"
 
 // forms are what to write instead of what is no store.
-const forms = "write memory:, sqlite:PATH, redis://HOST:6379 or postgres://USER@HOST:5432/DATABASE"
+const forms = "write memory:, sqlite:PATH, redis://HOST:6379, postgres://USER@HOST:5432/DATABASE or nats://HOST:4222"
 
 // A URL names a store. Use [Parse] to make one. However it is printed, it shows
 // only where the store is.
@@ -52,7 +54,9 @@ func Parse(text string) (URL, error) {
 		return parseRedis(text)
 	case "postgres", "postgresql":
 		return parsePostgres(text)
-	case "nats", "cluster":
+	case "nats", "tls":
+		return parseNATS(text)
+	case "cluster":
 		return URL{}, fmt.Errorf("the store %s: %w: %s", scheme, ErrNotBuilt, forms)
 	}
 	// The text may hold a password.

@@ -53,7 +53,8 @@ func TestMistakesAreExplainedWithoutThePassword(t *testing.T) {
 		"":                                         "write memory:",
 		"memory:big":                               "write memory:",
 		"mysql://root:" + password + "@h":          "write memory:",
-		"nats://ann:" + password + "@h":            "not available in this build",
+		"nats://ann:" + password + "@":             "write nats://HOST:4222",
+		"nats://ann:" + password + "@h?x=y":        "not known",
 		"cluster:?name=" + password:                "not available in this build",
 		"sqlite://host/path":                       "write sqlite:PATH",
 		"sqlite:x.db?key=" + password:              "write sqlite:PATH",
@@ -71,8 +72,8 @@ func TestMistakesAreExplainedWithoutThePassword(t *testing.T) {
 			t.Errorf("%s: %v; want %q", text, err, want)
 		}
 	}
-	if _, err := open.Parse("nats:"); !errors.Is(err, open.ErrNotBuilt) {
-		t.Errorf("nats: %v, want ErrNotBuilt", err)
+	if _, err := open.Parse("cluster:"); !errors.Is(err, open.ErrNotBuilt) {
+		t.Errorf("cluster: %v, want ErrNotBuilt", err)
 	}
 }
 
