@@ -2,16 +2,19 @@ package nats_test
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/state/statetest"
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
-	natsgo "github.com/nats-io/nats.go"
 )
 
 // connect connects to a server, until the test is over.
@@ -52,7 +55,6 @@ func harness(conn *natsgo.Conn, opts nats.Options) statetest.Harness {
 	// However busy the machine is.
 	opts.Timeout = time.Minute
 	return statetest.Harness{
-		OwnClock: true,
 		Open: func(t testing.TB, clock *statetest.Clock) state.Store {
 			t.Helper()
 			o := opts
@@ -71,18 +73,74 @@ func harness(conn *natsgo.Conn, opts nats.Options) statetest.Harness {
 	}
 }
 
+// briefly lets the random and concurrent checks of a suite do less: each write
+// goes to the disk.
+func briefly(t *testing.T) {
+	t.Helper()
+	was := flag.Lookup("test.short").Value.String()
+	if err := flag.Set("test.short", "true"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set("test.short", was) })
+}
+
+// Durability is not what the suites are about, so their servers need not sync.
+
 func TestOneServerKeepsTheContract(t *testing.T) {
-	server := natsserver.Start(t, "-sync=false") // durability is not what it is about
+	briefly(t)
+	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
 	statetest.Run(t, h)
 	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
 }
 
-// The same with a clock that the suite moves, so that nothing is left out.
-func TestOneServerKeepsTheContractForDays(t *testing.T) {
-	server := natsserver.Start(t, "-sync=false") // durability is not what it is about
+// The same part with the servers' time, and records that really expire.
+func TestEventsKeepTheContractByTheServersTime(t *testing.T) {
+	briefly(t)
+	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
-	h.OwnClock = false
-	statetest.Run(t, h)
-	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
+	h.OwnClock = true
+	statetest.RunEvents(t, h)
+}
+
+func TestEventsKeepTheContractInACluster(t *testing.T) {
+	briefly(t)
+	servers := natsserver.StartCluster(t, 3, "-sync=false")
+	statetest.RunEvents(t, harness(connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3}))
+}
+
+// Records expire by the servers' time, neither early nor late, and each ending
+// is told once.
+func TestExpiryByTheServersTime(t *testing.T) {
+	server := natsserver.Start(t)
+	conn := connect(t, server.URL())
+	s, other := open(t, conn, nats.Options{}), open(t, conn, nats.Options{})
+	op := creation(newKey(t, 7), "alice")
+	op.Idle, op.Lifetime = time.Second, time.Hour
+	began := time.Now()
+	do(t, s, op)
+	eventually(t, "expire", func() error {
+		_, err := other.Get(within(t, patience), op.Target())
+		if errors.Is(err, state.ErrNotFound) {
+			return nil
+		}
+		return fmt.Errorf("it lives: %w", err)
+	})
+	if lived := time.Since(began); lived < op.Idle-s.Guarantees().ClockError {
+		t.Errorf("it lived for %v, want %v", lived, op.Idle)
+	}
+	told := 0
+	for _, s := range []*nats.Store{s, other} {
+		eventually(t, "be told", func() error { // the two may be a little apart
+			ends, err := s.Sweep(within(t, patience), state.SweepOptions{Namespace: "test"})
+			told += len(ends)
+			if told == 0 && err == nil {
+				err = errors.New("not yet")
+			}
+			return err
+		})
+	}
+	if told != 1 {
+		t.Errorf("its end was told %d times, want once", told)
+	}
 }

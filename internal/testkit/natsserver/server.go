@@ -47,7 +47,7 @@ func Start(t testing.TB, args ...string) *Server {
 }
 
 // StartCluster starts servers that know one another.
-func StartCluster(t testing.TB, n int) []*Server {
+func StartCluster(t testing.TB, n int, args ...string) []*Server {
 	t.Helper()
 	bin := build(t)
 	servers, routes, ports := make([]*Server, n), make([]string, n), make([]int, n)
@@ -57,7 +57,7 @@ func StartCluster(t testing.TB, n int) []*Server {
 	}
 	for i := range servers {
 		servers[i] = prepare(t, bin, "n"+strconv.Itoa(i), freePort(t),
-			"-cluster", strconv.Itoa(ports[i]), "-routes", strings.Join(routes, ","))
+			append([]string{"-cluster", strconv.Itoa(ports[i]), "-routes", strings.Join(routes, ",")}, args...)...)
 		servers[i].Launch()
 	}
 	return servers
