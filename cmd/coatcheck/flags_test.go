@@ -75,7 +75,7 @@ func TestMistakesExit2AndSayWhatToWrite(t *testing.T) {
 		{"serve --bind-address=country", "write exact, network, or network/24/64"},
 		{"serve --bind-address=network/33/64", "write exact, network, or network/24/64"},
 		{"serve --on-mismatch=ignore", "write refuse, end or note"},
-		{"serve --audit=.", "--audit"},
+		{"serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --audit=.", "--audit"},
 		{"sessions revoke --all --audit=absent/audit.log", "--audit"},
 		{"doctor --id-bytes=8", "use 16 to 64"},
 		{"serve --auth=tokens:absent", "absent"},

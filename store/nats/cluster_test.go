@@ -34,6 +34,10 @@ func TestReplicasAreRaised(t *testing.T) {
 		}
 		return nil
 	})
+	set, err := state.ReplicaSet(within(t, patience), s, key)
+	if err != nil || len(set) != 3 || !set[0].Leader || set[1].Leader || !set[2].Connected {
+		t.Errorf("the replica set: %+v, %v", set, err)
+	}
 	again := open(t, conn, nats.Options{Streams: 2})
 	if g := again.Guarantees(); g.Replication != state.ReplicateQuorum || g.Durability != state.Replicated {
 		t.Errorf("opened again: declares %+v", g)

@@ -33,8 +33,19 @@ func (s *Store) recordsOf(namespace string, routing byte) string {
 
 // indexSubject is of the index of a user's records with a routing byte.
 func (s *Store) indexSubject(namespace, user string, routing byte) string {
+	return fmt.Sprintf("%s.u.%s.%02x.%s", s.streamName(s.streamOf(routing)), spaceToken(namespace), routing, userToken(user))
+}
+
+// indexSubjects matches a user's indexes in a stream, whatever the routing byte.
+func (s *Store) indexSubjects(stream int, namespace, user string) string {
+	return fmt.Sprintf("%s.u.%s.*.%s", s.streamName(stream), spaceToken(namespace), userToken(user))
+}
+
+// userToken stands for a user in a subject. Of two users with the same one,
+// which nobody has, each would find the other's records and not take them.
+func userToken(user string) string {
 	sum := sha256.Sum256([]byte(user))
-	return fmt.Sprintf("%s.u.%s.%02x.%s", s.streamName(s.streamOf(routing)), spaceToken(namespace), routing, hex.EncodeToString(sum[:16]))
+	return hex.EncodeToString(sum[:16])
 }
 
 // A slot is what stands in a record's place.

@@ -14,7 +14,7 @@ import (
 const readAtOnce = 32
 
 // List implements [state.Store]. It asks the leader of each stream which refs
-// there are, and for each record.
+// there are, or which the user has, and for each record.
 func (s *Store) List(ctx context.Context, q state.Query) iter.Seq2[state.Record, error] {
 	return func(yield func(state.Record, error) bool) {
 		if err := state.CheckQuery(q); err != nil {
@@ -22,7 +22,11 @@ func (s *Store) List(ctx context.Context, q state.Query) iter.Seq2[state.Record,
 			return
 		}
 		n := 0
-		for sl, err := range s.scan(ctx, q.Namespace, q.After, s.enter, s.leave) {
+		refs := s.refs
+		if q.User != nil && *q.User != "" {
+			refs = s.refsOf(*q.User)
+		}
+		for sl, err := range s.scan(ctx, q.Namespace, q.After, refs, s.enter, s.leave) {
 			if err != nil {
 				yield(state.Record{}, err)
 				return
@@ -41,10 +45,14 @@ func (s *Store) List(ctx context.Context, q state.Query) iter.Seq2[state.Record,
 	}
 }
 
-// scan yields what stands in the place of each record of a namespace, in the
-// order of refs. It enters with each page, so that between two records nothing
+// A refsFunc returns refs of a stream that are in a namespace and behind a ref,
+// in order.
+type refsFunc func(ctx context.Context, stream int, namespace string, after state.Ref) ([]state.Ref, error)
+
+// scan yields what stands in the place of each record of a namespace that refsOf
+// names, in the order of refs. It enters with each page, so that between two records nothing
 // is held.
-func (s *Store) scan(ctx context.Context, namespace string, after state.Ref, enter func(context.Context) error, leave func()) iter.Seq2[slot, error] {
+func (s *Store) scan(ctx context.Context, namespace string, after state.Ref, refsOf refsFunc, enter func(context.Context) error, leave func()) iter.Seq2[slot, error] {
 	return func(yield func(slot, error) bool) {
 		for i := range s.opts.Streams {
 			if !after.IsZero() && s.streamOf(after.Routing()) > i {
@@ -54,7 +62,7 @@ func (s *Store) scan(ctx context.Context, namespace string, after state.Ref, ent
 				yield(slot{}, err)
 				return
 			}
-			refs, err := s.refs(ctx, i, namespace, after)
+			refs, err := refsOf(ctx, i, namespace, after)
 			leave()
 			if err != nil {
 				yield(slot{}, err)
@@ -87,26 +95,70 @@ func (s *Store) scan(ctx context.Context, namespace string, after state.Ref, ent
 
 // refs asks which records of a namespace a stream has, behind a ref.
 func (s *Store) refs(ctx context.Context, stream int, namespace string, after state.Ref) ([]state.Ref, error) {
-	prefix := s.streamName(stream) + ".r." + spaceToken(namespace) + "."
+	subjects, err := s.subjects(ctx, stream, s.streamName(stream)+".r."+spaceToken(namespace)+".>")
+	if err != nil {
+		return nil, err
+	}
 	var refs []state.Ref
-	for seen := 0; ; {
-		info, err := s.info(ctx, stream, prefix+">", seen)
+	for _, subject := range subjects {
+		ref, err := state.ParseRef(subject[strings.LastIndexByte(subject, '.')+1:])
+		if err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return behind(refs, after), nil
+}
+
+// refsOf reads the indexes of a user: one for each routing byte that his records
+// have, which is one if a Manager with a key has made them.
+func (s *Store) refsOf(user string) refsFunc {
+	return func(ctx context.Context, stream int, namespace string, after state.Ref) ([]state.Ref, error) {
+		subjects, err := s.subjects(ctx, stream, s.indexSubjects(stream, namespace, user))
+		if err != nil {
+			return nil, err
+		}
+		var refs []state.Ref
+		for _, subject := range subjects {
+			m, err := s.get(ctx, stream, subject)
+			if err != nil {
+				return nil, err
+			}
+			ix, err := parseIndex(m)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range ix.Entries {
+				refs = append(refs, e.Ref)
+			}
+		}
+		return behind(refs, after), nil
+	}
+}
+
+// behind returns the refs that come after one, sorted, each once.
+func behind(refs []state.Ref, after state.Ref) []state.Ref {
+	if !after.IsZero() {
+		refs = slices.DeleteFunc(refs, func(r state.Ref) bool { return r.Compare(after) <= 0 })
+	}
+	slices.SortFunc(refs, state.Ref.Compare)
+	return slices.Compact(refs)
+}
+
+// subjects asks which subjects a stream has that match a filter.
+func (s *Store) subjects(ctx context.Context, stream int, filter string) ([]string, error) {
+	var all []string
+	for {
+		info, err := s.info(ctx, stream, filter, len(all))
 		if err != nil {
 			return nil, err
 		}
 		for subject := range info.State.Subjects {
-			ref, err := state.ParseRef(subject[strings.LastIndexByte(subject, '.')+1:])
-			if err == nil && (after.IsZero() || ref.Compare(after) > 0) {
-				refs = append(refs, ref)
-			}
+			all = append(all, subject)
 		}
-		seen += len(info.State.Subjects)
-		if len(info.State.Subjects) == 0 || seen >= info.Total {
-			break
+		if len(info.State.Subjects) == 0 || len(all) >= info.Total {
+			return all, nil
 		}
 	}
-	slices.SortFunc(refs, state.Ref.Compare)
-	return slices.Compact(refs), nil
 }
 
 // loadAll reads several records at once.
@@ -131,7 +183,7 @@ func entered(ctx context.Context) error { return ctx.Err() }
 // count returns how many live records of a kind there are. It reads them all.
 func (s *Store) count(ctx context.Context, namespace, kind string) (n int, err error) {
 	now := s.clock.now()
-	for sl, err := range s.scan(ctx, namespace, state.Ref{}, entered, func() {}) {
+	for sl, err := range s.scan(ctx, namespace, state.Ref{}, s.refs, entered, func() {}) {
 		if err != nil {
 			return 0, err
 		}

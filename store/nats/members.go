@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // A StreamMembers says which servers keep a stream.
@@ -45,6 +47,37 @@ func (s *Store) Members(ctx context.Context) ([]StreamMembers, error) {
 		all[i] = m
 	}
 	return all, nil
+}
+
+var _ state.ReplicaSets = (*Store)(nil)
+
+// ReplicaSet implements [state.ReplicaSets]: the servers that keep the stream of
+// the key, the leader first. Behind is in operations of the stream. Connected
+// says that the leader counts a server as current or that it catches up.
+func (s *Store) ReplicaSet(ctx context.Context, key state.Key) ([]state.Node, error) {
+	if err := state.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	info, err := s.info(ctx, s.streamOf(key.Ref.Routing()), "", 0)
+	if err != nil {
+		return nil, err
+	}
+	if info.Cluster == nil || info.Cluster.Leader == "" { // a server that is in no cluster
+		return []state.Node{{Name: s.conn.ConnectedServerName(), Leader: true, Connected: true}}, nil
+	}
+	set := []state.Node{{Name: info.Cluster.Leader, Leader: true, Connected: true}}
+	for _, r := range info.Cluster.Replicas {
+		n := state.Node{Name: r.Name, Connected: !r.Offline, Behind: int64(r.Lag)}
+		if r.Offline {
+			n.Behind = -1
+		}
+		set = append(set, n)
+	}
+	return set, nil
 }
 
 // SetReplicas changes on how many servers each stream is kept. It returns when

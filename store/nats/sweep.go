@@ -40,7 +40,7 @@ type sweep struct {
 func (sw *sweep) run(ctx context.Context) error {
 	limit := sw.opts.Limit()
 	now := sw.s.clock.now()
-	for sl, err := range sw.s.scan(ctx, sw.opts.Namespace, state.Ref{}, entered, func() {}) {
+	for sl, err := range sw.s.scan(ctx, sw.opts.Namespace, state.Ref{}, sw.s.refs, entered, func() {}) {
 		if err != nil {
 			return err
 		}
