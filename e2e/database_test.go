@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/postgresserver"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 )
@@ -31,6 +32,13 @@ var databases = map[string]func(t *testing.T) database{
 		return database{
 			url: s.URL("coatcheck"), addr: s.Addr(),
 			stop: func() { s.Stop(t) }, start: func() { s.Restart(t) },
+		}
+	},
+	"nats": func(t *testing.T) database {
+		s := natsserver.Start(t)
+		return database{
+			url: s.URL() + "?streams=2&timeout=10s", addr: strings.TrimPrefix(s.URL(), "nats://"),
+			stop: s.Kill, start: s.Launch,
 		}
 	},
 }

@@ -22,6 +22,7 @@ const heartbeatTimeout = 3 * time.Second
 var sharedStores = map[string]func(t *testing.T) func(n int) []string{
 	"redis":    onDatabase("redis"),
 	"postgres": onDatabase("postgres"),
+	"nats":     onDatabase("nats"),
 }
 
 func onDatabase(name string) func(t *testing.T) func(int) []string {
