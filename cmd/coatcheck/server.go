@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +60,7 @@ type server struct {
 	mcpListener, adminListener net.Listener
 	mcpHTTP, adminHTTP         *http.Server
 	lull                       lull // of requests to mcpHTTP
+	leaving                    sync.Once
 }
 
 // start opens everything but serves nothing yet. If it fails, nothing is left
@@ -288,7 +290,7 @@ func shutdown(ctx context.Context, srv *http.Server) error {
 // leave frees what this replica owns for the others.
 func (s *server) leave() {
 	if s.node != nil {
-		s.closing("cluster", s.node.Close)
+		s.leaving.Do(func() { s.closing("cluster", s.node.Close) })
 	}
 }
 
