@@ -302,7 +302,8 @@ func TestPeerEndpointTakesNothingButSignedMessages(t *testing.T) {
 		f.envelope.purpose, f.envelope.digest = messaging, sha256.Sum256([]byte(batch))
 		for _, peer := range p.owner.view.all() {
 			peer.inbox.mu.Lock()
-			peer.inbox.begun = false
+			// So that it is not what its sender really says that comes first.
+			peer.inbox.begun, peer.inbox.next = true, 1
 			peer.inbox.mu.Unlock()
 		}
 		rec := httptest.NewRecorder()
