@@ -24,7 +24,7 @@
 //
 // A total limit is counted before the Create, by reading all records of the
 // namespace. It may be exceeded by what is created at the same moment. Sweep,
-// and List, read all of a namespace too.
+// and a List of no user's in particular, read all of a namespace too.
 //
 // # Reads
 //

@@ -39,8 +39,9 @@ type Options struct {
 	// sync_interval always, which no client can see. Zero: [state.Buffered].
 	// With three replicas or more it is [state.Replicated].
 	Durability state.Durability
-	// Timeout bounds an operation whose context has no earlier deadline, a
-	// change of leader included. Zero: DefaultTimeout.
+	// Timeout bounds an operation whose context has no earlier deadline, in
+	// which reads are tried again. A write fails at once while its stream has no
+	// leader. Zero: DefaultTimeout.
 	Timeout time.Duration
 	// ClockError is declared: how far the clocks of the servers and the
 	// estimate of them may be off. Zero: DefaultClockError.
