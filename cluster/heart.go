@@ -143,7 +143,7 @@ func (n *Node) acknowledged(inc *incarnation, sent time.Time, stamp state.Stamp)
 	if h.timer != nil {
 		h.timer.Stop()
 	}
-	h.timer = time.AfterFunc(time.Until(next.until), func() { n.expire(next) })
+	h.timer = time.AfterFunc(max(time.Until(next.until), soon), func() { n.expire(next) })
 }
 
 // vouchedUntil returns how much of this process's time up to t its heartbeats
@@ -215,6 +215,10 @@ func (n *Node) leave() *standing {
 	return s
 }
 
+// soon is the shortest time that a timer is set to. Ones that are due at once
+// crash the race detector where time is faked: https://go.dev/issue/78156.
+const soon = time.Millisecond
+
 // beat sends heartbeats until Close. After one that failed the next comes
 // sooner.
 func (n *Node) beat() {
@@ -231,7 +235,7 @@ func (n *Node) beat() {
 		if n.heartbeat() != nil {
 			wait = n.opts.beat() / 4
 		}
-		timer.Reset(max(wait-time.Since(began), 0))
+		timer.Reset(max(wait-time.Since(began), soon))
 	}
 }
 
