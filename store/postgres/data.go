@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,37 +103,49 @@ func splitObject(object []byte, data map[string]json.RawMessage) error {
 // compact returns a copy without the spaces between tokens.
 func compact(text []byte) []byte {
 	out := make([]byte, 0, len(text))
-	from, quoted := 0, false
+	from := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
-			quoted = !quoted
-		case '\\':
-			i++ // within a string only
-		case ' ', '\n', '\t', '\r':
-			if !quoted {
-				out = append(out, text[from:i]...)
-				from = i + 1
+			end := skipString(text, i)
+			if end < 0 {
+				return append(out, text[from:]...)
 			}
+			i = end - 1
+		case ' ', '\n', '\t', '\r':
+			out = append(out, text[from:i]...)
+			from = i + 1
 		}
 	}
 	return append(out, text[from:]...)
 }
 
-// skipString returns where the string that starts at i ends, or -1.
+// skipString returns where the string that starts at i ends, or -1. Most of a
+// record is in strings, so it looks at quotation marks and not at every byte.
 func skipString(text []byte, i int) int {
 	if i >= len(text) || text[i] != '"' {
 		return -1
 	}
-	for i++; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	for end := i + 1; ; end++ {
+		n := bytes.IndexByte(text[end:], '"')
+		if n < 0 {
+			return -1
+		}
+		end += n
+		if !escaped(text[i+1 : end]) {
+			return end + 1
 		}
 	}
-	return -1
+}
+
+// escaped reports whether what follows the part of a string is escaped: it ends
+// with an odd number of backslashes.
+func escaped(part []byte) bool {
+	n := len(part)
+	for n > 0 && part[n-1] == '\\' {
+		n--
+	}
+	return (len(part)-n)%2 == 1
 }
 
 // skipValue returns where the value that starts at i ends, or -1: at the next
@@ -161,12 +174,10 @@ func skipValue(text []byte, i int) int {
 }
 
 func unquote(text []byte) (string, error) {
-	for _, c := range text {
-		if c == '\\' {
-			var s string
-			err := json.Unmarshal(text, &s)
-			return s, err
-		}
+	if bytes.IndexByte(text, '\\') >= 0 {
+		var s string
+		err := json.Unmarshal(text, &s)
+		return s, err
 	}
 	return string(text[1 : len(text)-1]), nil
 }

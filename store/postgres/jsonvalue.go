@@ -9,8 +9,7 @@ const (
 )
 
 // fitsJSONB reports whether jsonb can hold a valid JSON value and give it back
-// in about its size. It refuses lone surrogates; and numbers that it would
-// round, refuse, or blow up.
+// in about its size: not numbers that it would round, refuse, or blow up.
 func fitsJSONB(v []byte) bool {
 	growth := 0
 	for i := 0; i < len(v); i++ {
