@@ -4,12 +4,12 @@
 // [state.Store] like the one it wraps, event store and all, and keeps its
 // guarantees.
 //
-// While one group is on its way, whatever comes is collected; when it has
-// returned, what was collected is the next group. So nobody waits for company:
-// a caller who is alone goes straight through, with his own context, and
-// groups grow by themselves with the load. Each caller returns when his own
-// operations are stored, with his own results. Operations take effect in the
-// order in which they came, those on one ref in particular.
+// While [Options.Groups] are on their way, whatever comes is collected; when one
+// has returned, what was collected is the next. So nobody waits for company: a
+// caller who is alone goes straight through, with his own context, and groups
+// grow by themselves with the load. Each caller returns when his own operations
+// are stored, with his own results. Operations on one ref take effect in the
+// order in which they came: no two groups on their way have a ref in common.
 //
 // A caller whose context ends while he waits for his group is told so, and
 // nothing of his is written. If his group has been sent he is told the outcome

@@ -35,12 +35,14 @@ type group struct {
 // submit has the operations stored, alone or with those of others. s.mu is
 // held, and released.
 func (s *Store) submit(ctx context.Context, ops []state.Op) []state.Result {
-	if !s.busy && s.rested() {
-		s.busy = true
+	if s.senders < s.opts.Groups && len(s.queue) == 0 && s.rested() && s.apart(ops) {
+		s.senders++
 		s.began = time.Now()
+		s.depart(ops)
 		s.mu.Unlock()
 		results := s.send(ctx, 1, ops)
 		s.mu.Lock()
+		s.arrive(ops)
 		s.carryOn()
 		s.mu.Unlock()
 		return results
@@ -51,23 +53,51 @@ func (s *Store) submit(ctx context.Context, ops []state.Op) []state.Result {
 	if s.queued >= s.opts.MaxOps {
 		s.hurry()
 	}
-	if !s.busy {
-		s.busy = true
+	if s.senders < s.opts.Groups {
+		s.senders++
 		s.carryOn()
 	}
 	s.mu.Unlock()
 	return s.await(c)
 }
 
-// rested reports whether a group may begin now. s.mu is held.
+// apart reports whether none of the operations is on a ref that is on its way:
+// then they need not wait for what came before them. s.mu is held; so it is for
+// those that follow.
+func (s *Store) apart(ops []state.Op) bool {
+	for _, op := range ops {
+		if op != nil && s.sent[op.Target()] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) depart(ops []state.Op) {
+	for _, op := range ops {
+		if op != nil {
+			s.sent[op.Target()] = true
+		}
+	}
+}
+
+func (s *Store) arrive(ops []state.Op) {
+	for _, op := range ops {
+		if op != nil {
+			delete(s.sent, op.Target())
+		}
+	}
+}
+
+// rested reports whether a group may begin now.
 func (s *Store) rested() bool {
 	return s.opts.Interval <= 0 || time.Since(s.began) >= s.opts.Interval
 }
 
-// carryOn lets what has been collected be sent. s.mu is held.
+// carryOn lets what has been collected be sent, by one who sends already.
 func (s *Store) carryOn() {
 	if len(s.queue) == 0 {
-		s.busy = false
+		s.senders--
 		return
 	}
 	s.calls.Go(s.sendGroups)
@@ -81,11 +111,13 @@ func (s *Store) hurry() {
 	}
 }
 
-// sendGroups sends groups until nothing is left.
+// sendGroups sends groups until nothing is left that may be sent.
 func (s *Store) sendGroups() {
 	for {
+		s.turn <- struct{}{}
 		s.rest()
 		g := s.nextGroup()
+		<-s.turn
 		if g == nil {
 			return
 		}
@@ -116,14 +148,16 @@ func (s *Store) rest() {
 }
 
 // nextGroup takes the next group off the queue; nil if there is none, and then
-// whoever comes next is alone.
+// there is one sender less. What is on a ref of another group, and all behind
+// it, stays for the sender of that.
 func (s *Store) nextGroup() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &group{}
 	ops, bytes := 0, 0
 	for _, c := range s.queue {
-		if len(g.calls) > 0 && (ops+len(c.ops) > s.opts.MaxOps || bytes+c.size > s.opts.MaxBytes) {
+		full := len(g.calls) > 0 && (ops+len(c.ops) > s.opts.MaxOps || bytes+c.size > s.opts.MaxBytes)
+		if full || !s.apart(c.ops) {
 			break
 		}
 		ops, bytes = ops+len(c.ops), bytes+c.size
@@ -132,8 +166,11 @@ func (s *Store) nextGroup() *group {
 	}
 	n := len(g.calls)
 	if n == 0 {
-		s.busy = false
+		s.senders--
 		return nil
+	}
+	for _, c := range g.calls {
+		s.depart(c.ops) // not before: one group may have a ref several times
 	}
 	clear(s.queue[:n])
 	s.queue = s.queue[n:]
@@ -164,6 +201,9 @@ func (s *Store) sendGroup(g *group) {
 		}
 	}
 	results := s.send(g.ctx, len(g.calls), ops)
+	s.mu.Lock()
+	s.arrive(ops)
+	s.mu.Unlock()
 	for _, c := range g.calls {
 		n := len(c.ops)
 		c.results, results = results[:n:n], results[n:]

@@ -45,7 +45,7 @@ func TestLoneCallersGoStraightThrough(t *testing.T) {
 func TestCallersAreGroupedWhileOneIsOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newGate(openMemory(nil))
-		s := open(t, inner, batched.Options{MaxOps: 20})
+		s := open(t, inner, batched.Options{MaxOps: 20, Groups: 1})
 		taken := newKey(t)
 		do(t, s, creation(taken))
 		inner.shut.Store(true)
@@ -78,6 +78,53 @@ func TestCallersAreGroupedWhileOneIsOnItsWay(t *testing.T) {
 	})
 }
 
+func TestTwoGroupsAreOnTheirWayAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newGate(openMemory(nil))
+		s := open(t, inner, batched.Options{})
+		inner.shut.Store(true)
+		_, wait := callers(t.Context(), s, creation(newKey(t)), creation(newKey(t)), creation(newKey(t)), creation(newKey(t)))
+		if n := len(inner.entered); n != 2 {
+			t.Errorf("%d groups are on their way, want 2", n)
+		}
+		for _, want := range []int{1, 1, 2} { // the last enters when one of the others has returned
+			if got := <-inner.entered; len(got) != want {
+				t.Errorf("a group of %d operations, want %d", len(got), want)
+			}
+			inner.let <- nil
+			synctest.Wait()
+		}
+		wait()
+		inner.shut.Store(false)
+	})
+}
+
+func TestARefIsInOneGroupAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newGate(openMemory(nil))
+		s := open(t, inner, batched.Options{Groups: 4})
+		key := newKey(t)
+		inner.shut.Store(true)
+		results, wait := callers(t.Context(), s,
+			creation(key), creation(newKey(t)), updating(key, 1, "1"), creation(newKey(t)), updating(key, 2, "2"))
+		if n := len(inner.entered); n != 2 {
+			t.Errorf("%d groups are on their way, want those of the two refs", n)
+		}
+		inner.shut.Store(false)
+		inner.let <- nil
+		inner.let <- nil
+		wait()
+		for i, r := range results {
+			if r.Err != nil {
+				t.Errorf("operation %d: %v", i, r.Err)
+			}
+		}
+		if v := get(t, s, key).Version; v != 3 {
+			t.Errorf("version %d after two updates", v)
+		}
+	})
+}
+
 func TestOrderOnARefIsThatOfTheCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newGate(openMemory(nil))
@@ -103,7 +150,7 @@ func TestOrderOnARefIsThatOfTheCalls(t *testing.T) {
 func TestCallerWhoGivesUpInTheQueueWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newGate(openMemory(nil))
-		s := open(t, inner, batched.Options{})
+		s := open(t, inner, batched.Options{Groups: 1})
 		inner.shut.Store(true)
 		_, first := callers(t.Context(), s, creation(newKey(t)))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -131,7 +178,7 @@ func TestCallerWhoGivesUpInTheQueueWritesNothing(t *testing.T) {
 func TestCallerWhoGivesUpAfterSendingSpoilsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newGate(openMemory(nil))
-		s := open(t, inner, batched.Options{})
+		s := open(t, inner, batched.Options{Groups: 1})
 		inner.shut.Store(true)
 		_, first := callers(t.Context(), s, creation(newKey(t)))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -160,7 +207,7 @@ func TestCallerWhoGivesUpAfterSendingSpoilsNoOther(t *testing.T) {
 func TestGroupIsGivenUpWhenAllItsCallersAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newGate(openMemory(nil))
-		s := open(t, inner, batched.Options{})
+		s := open(t, inner, batched.Options{Groups: 1})
 		inner.shut.Store(true)
 		_, first := callers(t.Context(), s, creation(newKey(t)))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -180,7 +227,7 @@ func TestCloseStoresWhatWasAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := openMemory(nil)
 		inner := newGate(unclosed{memory})
-		s := batched.New(inner, batched.Options{Interval: time.Hour})
+		s := batched.New(inner, batched.Options{Interval: time.Hour, Groups: 1})
 		inner.shut.Store(true)
 		keys := []state.Key{newKey(t), newKey(t), newKey(t)}
 		results, wait := callers(t.Context(), s, creation(keys[0]), creation(keys[1]), creation(keys[2]))

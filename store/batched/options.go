@@ -10,6 +10,7 @@ import (
 const (
 	DefaultMaxOps   = 512
 	DefaultMaxBytes = 4 << 20
+	DefaultGroups   = 2
 
 	DefaultWriteBehindInterval = time.Second
 	DefaultMaxPending          = 65536
@@ -25,6 +26,10 @@ type Options struct {
 	// MaxBytes bounds the users, metadata and data of a group likewise. Zero:
 	// DefaultMaxBytes.
 	MaxBytes int
+	// Groups is how many groups are on their way at most: two keep a store
+	// busy that waits for its disk at the end of each, more are only smaller.
+	// No two of them have a ref in common. Zero: DefaultGroups.
+	Groups int
 	// Interval is the least time from the beginning of one group to that of
 	// the next, unless MaxOps operations are waiting: larger groups for later
 	// answers. Whoever comes after a longer pause does not wait. Zero: none.
@@ -98,6 +103,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.Groups <= 0 {
+		o.Groups = DefaultGroups
 	}
 	if o.OnGroup == nil {
 		o.OnGroup = func(int, int) {}

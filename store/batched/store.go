@@ -20,15 +20,17 @@ type Store struct {
 
 	groups, operations atomic.Uint64
 
-	mu     sync.Mutex // guards what follows, and what behind says it guards
-	closed bool
-	busy   bool      // a group is on its way, or about to be
-	queue  []*call   // waiting, in the order in which they came
-	queued int       // operations in queue
-	began  time.Time // when the last group began
+	mu      sync.Mutex // guards what follows, and what behind says it guards
+	closed  bool
+	senders int                // who have a group on its way, or are about to
+	sent    map[state.Key]bool // the refs of what is on its way
+	queue   []*call            // waiting, in the order in which they came
+	queued  int                // operations in queue
+	began   time.Time          // when the last group began
 
+	turn  chan struct{}  // held by who waits for the Interval and takes a group
 	wake  chan struct{}  // holds a token when nobody shall wait for the Interval
-	calls sync.WaitGroup // callers, and the goroutine that sends groups
+	calls sync.WaitGroup // callers, and the goroutines that send groups
 
 	closing  sync.Once
 	closeErr error
@@ -40,10 +42,13 @@ var (
 )
 
 // New collects the writes to inner. The Store owns it from then on: Close
-// closes it. A goroutine runs while groups are sent and, with write-behind,
+// closes it. Goroutines run while groups are sent and, with write-behind, one
 // until Close.
 func New(inner state.Store, opts Options) *Store {
-	s := &Store{inner: inner, opts: opts.withDefaults(), wake: make(chan struct{}, 1)}
+	s := &Store{
+		inner: inner, opts: opts.withDefaults(), sent: make(map[state.Key]bool),
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
 	s.events, _ = inner.(state.EventStore)
 	if s.opts.WriteBehind != nil {
 		s.behind = newBehind(s)
