@@ -23,7 +23,16 @@ const (
 // Remaining is zero. The record shares nothing with b.
 //
 // JSON values are not looked into.
-func DecodeRecord(b []byte) (Record, error) {
+func DecodeRecord(b []byte) (Record, error) { return decodeRecord(b, bytes.Clone) }
+
+// DecodeOwnRecord is DecodeRecord for who has no other use for b: the JSON
+// values and Sealed of the record are parts of it, which saves a copy.
+func DecodeOwnRecord(b []byte) (Record, error) {
+	return decodeRecord(b, func(b []byte) []byte { return b })
+}
+
+// decodeRecord decodes a record; own returns the memory of the values.
+func decodeRecord(b []byte, own func([]byte) []byte) (Record, error) {
 	if len(b) == 0 {
 		return Record{}, corrupt("empty")
 	}
@@ -42,7 +51,7 @@ func DecodeRecord(b []byte) (Record, error) {
 	}
 	cut := len(b) - int(size)
 	// One copy for all texts, one for all JSON values.
-	d := decoder{head: string(b[1+n : cut]), tail: bytes.Clone(b[cut:])}
+	d := decoder{head: string(b[1+n : cut]), tail: own(b[cut:])}
 	r := d.record()
 	switch {
 	case d.failed != "":

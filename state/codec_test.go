@@ -179,6 +179,24 @@ func TestDecodedRecordSharesNothing(t *testing.T) {
 	}
 }
 
+// What was taken over is still the record when values grow in place.
+func TestValuesOfAnOwnRecordDoNotOverwriteOneAnother(t *testing.T) {
+	for name, want := range goldenRecords(t) {
+		b := encode(t, want)
+		r, err := state.DecodeOwnRecord(b)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for k, v := range r.Data {
+			_ = append(v, "overwritten"...)
+			_ = append(r.Sealed, k...)
+		}
+		if again := encode(t, r); !bytes.Equal(again, encode(t, want)) {
+			t.Errorf("%s: became another record", name)
+		}
+	}
+}
+
 func TestWhatIsCutShortOrTooLongIsCorrupt(t *testing.T) {
 	for name, r := range goldenRecords(t) {
 		b := encode(t, r)

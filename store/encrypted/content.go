@@ -83,12 +83,11 @@ func (s *Store) unseal(r *state.Record) (content, *refusalCause) {
 	defer mem.release()
 	b := bindingOf(r)
 	mem.bound = b.additional(mem.bound[:0], head)
-	form, err := key.Cipher(keyring.Records).Open(mem.plain[:0], message, mem.bound)
+	form, err := key.Cipher(keyring.Records).Open(nil, message, mem.bound)
 	if err != nil {
 		return content{}, tampered("", e.keyID)
 	}
-	mem.plain = form
-	c, err := state.DecodeRecord(form)
+	c, err := state.DecodeOwnRecord(form)
 	if err != nil {
 		return content{}, tampered("what was sealed is no record of this release", e.keyID)
 	}
