@@ -11,7 +11,7 @@ const module = "github.com/coatcheck-mcp/coatcheck"
 func rows() [][]string {
 	return [][]string{
 		{"state"},
-		{"keyring", "store/cache"},
+		{"keyring", "store/cache", "store/internal"},
 		{"store/memory", "store/sqlite", "store/redis", "store/postgres", "store/nats"},
 		{"store/encrypted", "store/tiered", "store/batched", "store/migrate"},
 		{"store/open"},

@@ -203,7 +203,7 @@ func (h *hub) tell(stream int, seq uint64, subject, text string) {
 	}
 	for w := range h.watchers {
 		if w.namespace == namespace && seq > w.floors[stream] {
-			w.put(c)
+			w.Put(c)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (h *hub) tell(stream int, seq uint64, subject, text string) {
 // gap tells all watchers; mu is held.
 func (h *hub) gap() {
 	for w := range h.watchers {
-		w.putGap()
+		w.Gap()
 	}
 }
 
@@ -238,7 +238,7 @@ func (h *hub) interval() time.Duration {
 	defer h.mu.Unlock()
 	shortest := state.WatchOptions{}.Interval()
 	for w := range h.watchers {
-		shortest = min(shortest, w.interval)
+		shortest = min(shortest, w.Interval())
 	}
 	return max(shortest/2, 5*time.Millisecond)
 }
@@ -266,7 +266,7 @@ func (h *hub) compare(ctx context.Context) {
 		h.streams[i].compare(last, time.Now(), h.gap)
 	}
 	for w := range h.watchers {
-		w.putBeat()
+		w.Beat()
 	}
 }
 

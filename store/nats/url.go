@@ -3,11 +3,9 @@ package nats
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/internal/urlparam"
 )
 
 // A Target is what a URL says: where the servers are and how to open the store.
@@ -64,22 +63,22 @@ func ParseURL(text string) (Target, error) {
 			return Target{}, err
 		}
 	}
-	p := params{q: values}
-	t.Servers = p.servers(strings.TrimSuffix(rest, "/"))
+	p := urlparam.New(values, invalid)
+	t.Servers = servers(p, strings.TrimSuffix(rest, "/"))
 	t.Options = Options{
-		Name: p.text("name"), Streams: p.number("streams"), Replicas: p.number("replicas"),
-		Level: state.Replication(p.text("replication")), Timeout: p.duration("timeout"),
-		ClockError: p.duration("clock_error"), Unswept: p.duration("unswept"),
+		Name: p.Text("name"), Streams: p.Number("streams", 1), Replicas: p.Number("replicas", 1),
+		Level: state.Replication(p.Text("replication")), Timeout: p.Duration("timeout"),
+		ClockError: p.Duration("clock_error"), Unswept: p.Duration("unswept"),
 	}
-	switch p.text("sync") {
+	switch p.Text("sync") {
 	case "":
 	case "always":
 		t.Options.Durability = state.Synced
 	default:
-		p.fail("sync", "can only be always")
+		p.Fail("sync", "can only be always")
 	}
-	t.TLS = p.tls(scheme == "tls")
-	if err := p.done(); err != nil {
+	t.TLS = p.TLS(scheme == "tls", "tls")
+	if err := p.Done(); err != nil {
 		return Target{}, err
 	}
 	checked := t.Options.defaults()
@@ -149,61 +148,12 @@ func (t Target) Open(ctx context.Context) (*Store, error) {
 	return s, nil
 }
 
-// params takes parameters out of a query and remembers the first error.
-type params struct {
-	q   url.Values
-	err error
-}
-
-func (p *params) fail(name, why string) {
-	if p.err == nil {
-		p.err = invalid("url parameter "+name, why)
-	}
-}
-
-func (p *params) text(name string) string {
-	values := p.q[name]
-	delete(p.q, name)
-	switch {
-	case len(values) == 0:
-		return ""
-	case len(values) > 1:
-		p.fail(name, "given twice")
-	case values[0] == "":
-		p.fail(name, "empty")
-	}
-	return values[0]
-}
-
-func (p *params) number(name string) int {
-	s := p.text(name)
-	if s == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		p.fail(name, "is not a number from 1 on")
-	}
-	return n
-}
-
-func (p *params) duration(name string) time.Duration {
-	s := p.text(name)
-	if s == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		p.fail(name, "is not a positive duration, such as 500ms or 5m")
-	}
-	return d
-}
-
-func (p *params) servers(hosts string) []string {
+// servers are the hosts of a URL, each with its port.
+func servers(p *urlparam.Params, hosts string) []string {
 	var all []string
 	for host := range strings.SplitSeq(hosts, ",") {
 		if host == "" || strings.ContainsAny(host, "/@ ") {
-			p.fail("host", "none, or more than a host; write nats://HOST:4222, several as HOST1:4222,HOST2:4222")
+			p.Fail("host", "none, or more than a host; write nats://HOST:4222, several as HOST1:4222,HOST2:4222")
 			continue
 		}
 		name, port, err := net.SplitHostPort(host)
@@ -211,46 +161,9 @@ func (p *params) servers(hosts string) []string {
 			name, port = strings.Trim(host, "[]"), "4222"
 		}
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || name == "" {
-			p.fail("host", "its port is not a number from 1 to 65535")
+			p.Fail("host", "its port is not a number from 1 to 65535")
 		}
 		all = append(all, net.JoinHostPort(name, port))
 	}
 	return all
-}
-
-func (p *params) tls(on bool) *tls.Config {
-	ca, cert, key := p.text("ca"), p.text("cert"), p.text("key")
-	if !on {
-		if ca+cert+key != "" {
-			p.fail("ca, cert or key", "is for TLS; use the scheme tls")
-		}
-		return nil
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		c.RootCAs = x509.NewCertPool()
-		if err != nil || !c.RootCAs.AppendCertsFromPEM(pem) {
-			p.fail("ca", "is not a readable PEM file of certificates")
-		}
-	}
-	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			p.fail("cert and key", "are not a readable pair of PEM files")
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c
-}
-
-// done returns the first error, or that of a parameter that nobody took.
-func (p *params) done() error {
-	if p.err != nil {
-		return p.err
-	}
-	for name := range p.q {
-		return invalid("url parameter", fmt.Sprintf("%q is not known; see the documentation of ParseURL", name))
-	}
-	return nil
 }

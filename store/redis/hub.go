@@ -9,6 +9,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/internal/outlet"
 )
 
 // A hub hears the changes of one namespace for all of its watchers.
@@ -24,13 +25,13 @@ type hub struct {
 	users int // watchers and those about to be; guarded by Store.hubsMu
 
 	mu       sync.Mutex // guards all below
-	watchers map[*watcher]struct{}
+	watchers map[*outlet.Outlet]struct{}
 	numbers  numbers
 }
 
 // join adds a watcher to the hub of its namespace, and makes the hub if it is
 // the first. It returns when changes are heard.
-func (s *Store) join(ctx context.Context, namespace string, w *watcher) (*hub, error) {
+func (s *Store) join(ctx context.Context, namespace string, w *outlet.Outlet) (*hub, error) {
 	s.hubsMu.Lock()
 	h := s.hubs[namespace]
 	if h == nil {
@@ -64,7 +65,7 @@ func (s *Store) newHub(namespace string) *hub {
 	h := &hub{
 		s: s, namespace: namespace, cancel: cancel,
 		hurry: make(chan struct{}, 1), ready: make(chan struct{}),
-		watchers: make(map[*watcher]struct{}),
+		watchers: make(map[*outlet.Outlet]struct{}),
 	}
 	s.hubs[namespace] = h
 	s.pumps.Go(func() { h.run(ctx) })
@@ -72,7 +73,7 @@ func (s *Store) newHub(namespace string) *hub {
 }
 
 // leave is the end of a watcher.
-func (h *hub) leave(w *watcher) {
+func (h *hub) leave(w *outlet.Outlet) {
 	h.mu.Lock()
 	delete(h.watchers, w)
 	h.mu.Unlock()
@@ -195,7 +196,7 @@ func (h *hub) begin(known [256]uint64, again bool) {
 // gap tells all watchers; mu is held.
 func (h *hub) gap() {
 	for w := range h.watchers {
-		w.putGap()
+		w.Gap()
 	}
 }
 
@@ -219,7 +220,7 @@ func (h *hub) take(n notice) {
 	switch h.numbers.hear(n.change.Key.Ref.Routing(), n.sequence) {
 	case heardNext:
 		for w := range h.watchers {
-			w.put(n.change)
+			w.Put(n.change)
 		}
 	case heardGap:
 		h.gap()
@@ -253,7 +254,7 @@ func (h *hub) interval() time.Duration {
 	defer h.mu.Unlock()
 	shortest := state.WatchOptions{}.Interval()
 	for w := range h.watchers {
-		shortest = min(shortest, w.interval)
+		shortest = min(shortest, w.Interval())
 	}
 	return max(shortest/2, time.Millisecond)
 }
@@ -276,7 +277,7 @@ func (h *hub) compare(ctx context.Context) {
 		h.gap()
 	}
 	for w := range h.watchers {
-		w.putBeat()
+		w.Beat()
 	}
 }
 

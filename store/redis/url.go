@@ -2,17 +2,14 @@ package redis
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
+	"github.com/coatcheck-mcp/coatcheck/store/internal/urlparam"
 )
 
 // ParseURL reads Options from a URL:
@@ -58,28 +55,28 @@ func ParseURL(text string) (Options, error) {
 	if u.Scheme != "redis" && u.Scheme != "rediss" {
 		return Options{}, invalid("url", "its scheme is neither redis nor rediss; write redis://host:6379")
 	}
-	p := params{q: u.Query()}
+	p := urlparam.New(u.Query(), invalid)
 	o := Options{
-		Mode:             Mode(p.text("mode")),
-		Master:           p.text("master"),
-		SentinelUsername: p.text("sentinel_username"),
-		SentinelPassword: p.text("sentinel_password"),
-		Prefix:           p.text("prefix"),
+		Mode:             Mode(p.Text("mode")),
+		Master:           p.Text("master"),
+		SentinelUsername: p.Text("sentinel_username"),
+		SentinelPassword: p.Text("sentinel_password"),
+		Prefix:           p.Text("prefix"),
 		Pool: Pool{
-			Max:         p.number("pool_max"),
-			MinIdle:     p.number("pool_min_idle"),
-			IdleTimeout: p.duration("pool_idle_timeout"),
+			Max:         p.Number("pool_max", 0),
+			MinIdle:     p.Number("pool_min_idle", 0),
+			IdleTimeout: p.Duration("pool_idle_timeout"),
 		},
-		Pipelines:      p.number("pipelines"),
-		ConnectTimeout: p.duration("connect_timeout"),
-		Timeout:        p.duration("timeout"),
-		Replication:    state.Replication(p.text("replication")),
-		Deletes:        state.Replication(p.text("deletes")),
-		Writes:         state.Replication(p.text("writes")),
-		Replicas:       p.number("replicas"),
-		WaitTimeout:    p.duration("wait_timeout"),
-		ClockError:     p.duration("clock_error"),
-		ClientName:     p.text("client_name"),
+		Pipelines:      p.Number("pipelines", 0),
+		ConnectTimeout: p.Duration("connect_timeout"),
+		Timeout:        p.Duration("timeout"),
+		Replication:    state.Replication(p.Text("replication")),
+		Deletes:        state.Replication(p.Text("deletes")),
+		Writes:         state.Replication(p.Text("writes")),
+		Replicas:       p.Number("replicas", 0),
+		WaitTimeout:    p.Duration("wait_timeout"),
+		ClockError:     p.Duration("clock_error"),
+		ClientName:     p.Text("client_name"),
 	}
 	if u.User != nil {
 		o.Username = u.User.Username()
@@ -90,9 +87,9 @@ func ParseURL(text string) (Options, error) {
 			return Options{}, invalid("url", "its path is not the number of a database")
 		}
 	}
-	o.Addresses = p.addresses(u.Host, o.Master != "" || o.Mode == Sentinel)
-	o.TLS = p.tls(u.Scheme == "rediss", u.Hostname())
-	if err := p.done(); err != nil {
+	o.Addresses = addresses(p, u.Host, o.Master != "" || o.Mode == Sentinel)
+	o.TLS = tlsOf(p, u.Scheme == "rediss", u.Hostname())
+	if err := p.Done(); err != nil {
 		return Options{}, err
 	}
 	checked := o.defaults()
@@ -102,65 +99,16 @@ func ParseURL(text string) (Options, error) {
 	return o, nil
 }
 
-// params takes parameters out of a query and remembers the first error.
-type params struct {
-	q   url.Values
-	err error
-}
-
-func (p *params) fail(name, why string) {
-	if p.err == nil {
-		p.err = invalid("url parameter "+name, why)
-	}
-}
-
-func (p *params) text(name string) string {
-	values := p.q[name]
-	delete(p.q, name)
-	switch {
-	case len(values) == 0:
-		return ""
-	case len(values) > 1:
-		p.fail(name, "given twice")
-	case values[0] == "":
-		p.fail(name, "empty")
-	}
-	return values[0]
-}
-
-func (p *params) number(name string) int {
-	s := p.text(name)
-	if s == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		p.fail(name, "is not a number")
-	}
-	return n
-}
-
-func (p *params) duration(name string) time.Duration {
-	s := p.text(name)
-	if s == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		p.fail(name, "is not a positive duration, such as 500ms or 5m")
-	}
-	return d
-}
-
-func (p *params) addresses(host string, sentinel bool) []string {
+// addresses are the host of the URL and those of addr.
+func addresses(p *urlparam.Params, host string, sentinel bool) []string {
 	port := "6379"
 	if sentinel {
 		port = "26379"
 	}
 	var all []string
-	for _, a := range append([]string{host}, p.q["addr"]...) {
+	for _, a := range append([]string{host}, p.Texts("addr")...) {
 		if a == "" {
-			p.fail("addr", "no host; write redis://host:6379")
+			p.Fail("addr", "no host; write redis://host:6379")
 			continue
 		}
 		if _, _, err := net.SplitHostPort(a); err != nil {
@@ -168,46 +116,19 @@ func (p *params) addresses(host string, sentinel bool) []string {
 		}
 		all = append(all, a)
 	}
-	delete(p.q, "addr")
 	return all
 }
 
-func (p *params) tls(on bool, host string) *tls.Config {
-	ca, cert, key, name := p.text("ca"), p.text("cert"), p.text("key"), p.text("server_name")
-	if !on {
-		if ca+cert+key+name != "" {
-			p.fail("ca, cert, key or server_name", "is for TLS; use the scheme rediss")
-		}
-		return nil
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if name != "" {
+func tlsOf(p *urlparam.Params, on bool, host string) *tls.Config {
+	name := p.Text("server_name")
+	c := p.TLS(on, "rediss")
+	switch {
+	case c != nil && name != "":
 		c.ServerName = name
-	}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		c.RootCAs = x509.NewCertPool()
-		if err != nil || !c.RootCAs.AppendCertsFromPEM(pem) {
-			p.fail("ca", "is not a readable PEM file of certificates")
-		}
-	}
-	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			p.fail("cert and key", "are not a readable pair of PEM files")
-		}
-		c.Certificates = []tls.Certificate{pair}
+	case c != nil:
+		c.ServerName = host
+	case name != "":
+		p.Fail("server_name", "is for TLS; use the scheme rediss")
 	}
 	return c
-}
-
-// done returns the first error, or that of a parameter that nobody took.
-func (p *params) done() error {
-	if p.err != nil {
-		return p.err
-	}
-	for name := range p.q {
-		return invalid("url parameter", fmt.Sprintf("%q is not known; see the documentation of ParseURL", name))
-	}
-	return nil
 }
