@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
-	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // A trio is three replicas that keep the sessions themselves.
@@ -20,15 +18,10 @@ type trio struct {
 // startTrio starts them at once, since the first start wants all.
 func startTrio(t *testing.T) *trio {
 	t.Helper()
-	dir, n := t.TempDir(), &trio{replicas: make([]*server, 3)}
-	var peers []string
-	for range 3 {
-		peers = append(peers, "127.0.0.1:"+redisserver.FreePort(t))
-	}
-	for i, listen := range peers {
-		store := fmt.Sprintf("cluster:?name=n%d&listen=%s&peers=%s&dir=%s/n%d", i, listen, strings.Join(peers, ","), dir, i)
+	dir, n, peers := t.TempDir(), &trio{replicas: make([]*server, 3)}, testkit.Addresses(t, 3)
+	for i := range peers {
 		n.args = append(n.args, []string{
-			"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--advertise=http://127.0.0.1:0", "--store=" + store,
+			"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--advertise=http://127.0.0.1:0", clusterFlag(i, peers, dir),
 		})
 	}
 	n.start(t)

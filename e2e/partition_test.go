@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -50,25 +49,21 @@ func partition(t *testing.T, database database) {
 		patrons = append(patrons, connectPatron(t, n, clients[3], balancer.url(), partitionToken))
 	}
 	own := open(t, replicas[0].url, partitionToken)
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for _, s := range patrons {
-		all.Go(func() { s.shop(stop) })
-	}
+	p := shopTogether(t, patrons)
 	cutOff := func(what string, cut, heal func()) disturbance {
-		d := disturbance{what: suspended, from: time.Now()}
-		cut()
-		eventually(t, what+": it is not ready", func() bool { return !isReady(t, replicas[0]) })
-		// The session that was live there goes on elsewhere.
-		eventually(t, what+": its session is served by another", func() bool { return answers(t, replicas[1], own) == http.StatusOK })
-		heal()
-		healed := time.Now()
-		eventually(t, what+": it serves again", func() bool {
-			return isReady(t, replicas[0]) && answers(t, replicas[0], own) == http.StatusOK
+		began := time.Now()
+		return p.during(suspended, func() {
+			cut()
+			eventually(t, what+": it is not ready", func() bool { return !isReady(t, replicas[0]) })
+			// The session that was live there goes on elsewhere.
+			eventually(t, what+": its session is served by another", func() bool { return answers(t, replicas[1], own) == http.StatusOK })
+			heal()
+			healed := time.Now()
+			eventually(t, what+": it serves again", func() bool {
+				return isReady(t, replicas[0]) && answers(t, replicas[0], own) == http.StatusOK
+			})
+			t.Logf("%s for %v, back after %v", what, healed.Sub(began).Round(time.Millisecond), time.Since(healed).Round(time.Millisecond))
 		})
-		d.to = time.Now()
-		t.Logf("%s for %v, back after %v", what, healed.Sub(d.from).Round(time.Millisecond), d.to.Sub(healed).Round(time.Millisecond))
-		return d
 	}
 	disturbances := []disturbance{
 		cutOff("deaf to the store", func() {
@@ -80,12 +75,7 @@ func partition(t *testing.T, database database) {
 		}, func() { db.hears(machines[0]) }),
 		cutOff("unplugged", machines[0].unplug, machines[0].plug),
 	}
-	close(stop)
-	all.Wait()
-	judge(t, patrons, disturbances)
-	for _, s := range patrons {
-		s.settle()
-	}
+	p.judge(&sharedStore{heartbeatTimeout: heartbeatTimeout}, disturbances)
 	history.judge()
 }
 
