@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-
-	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // A trio is three replicas that keep the sessions themselves.
@@ -18,11 +16,9 @@ type trio struct {
 // startTrio starts them at once, since the first start wants all.
 func startTrio(t *testing.T) *trio {
 	t.Helper()
-	dir, n, peers := t.TempDir(), &trio{replicas: make([]*server, 3)}, testkit.Addresses(t, 3)
-	for i := range peers {
-		n.args = append(n.args, []string{
-			"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--advertise=http://127.0.0.1:0", clusterFlag(i, peers, dir),
-		})
+	n, store := &trio{replicas: make([]*server, 3)}, onReplicas(t)
+	for i := range n.replicas {
+		n.args = append(n.args, append([]string{"serve"}, store.flags(i)...))
 	}
 	n.start(t)
 	return n
@@ -53,6 +49,7 @@ func (n *trio) kill(which ...int) {
 // Three processes and no other server: what a client was told is there when one
 // is killed, and when all are.
 func TestReplicasKeepSessionsThemselves(t *testing.T) {
+	t.Parallel()
 	n := startTrio(t)
 	session := open(t, n.replicas[0].url, "")
 	want := []string{"first"}
