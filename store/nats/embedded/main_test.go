@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,6 +23,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	resolveNodes()
+	// The random and concurrent checks of the contract do less: each write goes
+	// to the disk.
+	if err := flag.Set("test.short", "true"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 
