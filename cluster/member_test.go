@@ -212,8 +212,14 @@ func TestNodeThatIsCutOffRetiresNobodyAndStops(t *testing.T) {
 			t.Errorf("claim: %v", err)
 		}
 		time.Sleep(time.Hour)
+		if got := a.Silence(); got < time.Hour+w.timeout || got > time.Hour+2*w.timeout {
+			t.Errorf("silent for %v", got)
+		}
 		a.link.setCut(false)
 		time.Sleep(w.timeout)
+		if got := a.Silence(); got > a.opts.beat() {
+			t.Errorf("silent for %v although the store answers", got)
+		}
 		if !a.Confirmed() || isClosed(a.Lost()) || a.locate(b.Name()).Where != Elsewhere || b.locate(a.Name()).Where != Elsewhere {
 			t.Error("they did not find together again")
 		}

@@ -105,6 +105,16 @@ func (n *Node) Confirmed() bool {
 	return err == nil
 }
 
+// Silence is how long ago the last heartbeat was sent that the store has
+// acknowledged: short as long as the store answers. It grows beyond the time in
+// which the node is confirmed.
+func (n *Node) Silence() time.Duration {
+	h := &n.self
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.sent)
+}
+
 // Lost returns a channel that is closed when the node stops being confirmed, be
 // it for a moment, and when it leaves. The channel belongs to the confirmation
 // of now: taken before a [Node.Claim] and still open after it, it covers what

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,6 +36,8 @@ const (
 type balancer struct {
 	t   testing.TB
 	web *httptest.Server
+
+	vain atomic.Int64 // requests for which no replica was ready
 
 	mu       sync.Mutex // guards replicas
 	replicas []*backend
@@ -131,7 +134,11 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	err := errors.New("no replica is ready")
-	for _, to := range b.ready() {
+	ready := b.ready()
+	if len(ready) == 0 {
+		b.vain.Add(1)
+	}
+	for _, to := range ready {
 		var resp *http.Response
 		if resp, err = to.send(r, body); err == nil {
 			return resp, nil

@@ -1,14 +1,10 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
-
-	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 )
 
 // A trio is three replicas that keep the sessions themselves.
@@ -20,16 +16,9 @@ type trio struct {
 // startTrio starts them at once, since the first start wants all.
 func startTrio(t *testing.T) *trio {
 	t.Helper()
-	dir, n := t.TempDir(), &trio{replicas: make([]*server, 3)}
-	var peers []string
-	for range 3 {
-		peers = append(peers, "127.0.0.1:"+redisserver.FreePort(t))
-	}
-	for i, listen := range peers {
-		store := fmt.Sprintf("cluster:?name=n%d&listen=%s&peers=%s&dir=%s/n%d", i, listen, strings.Join(peers, ","), dir, i)
-		n.args = append(n.args, []string{
-			"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--advertise=http://127.0.0.1:0", "--store=" + store,
-		})
+	n, store := &trio{replicas: make([]*server, 3)}, onReplicas(t)
+	for i := range n.replicas {
+		n.args = append(n.args, append([]string{"serve"}, store.flags(i)...))
 	}
 	n.start(t)
 	return n
@@ -60,6 +49,7 @@ func (n *trio) kill(which ...int) {
 // Three processes and no other server: what a client was told is there when one
 // is killed, and when all are.
 func TestReplicasKeepSessionsThemselves(t *testing.T) {
+	t.Parallel()
 	n := startTrio(t)
 	session := open(t, n.replicas[0].url, "")
 	want := []string{"first"}

@@ -1,48 +1,17 @@
 package e2e
 
 import (
-	"maps"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
-	"time"
 )
-
-// heartbeatTimeout is that of the replicas in these tests.
-const heartbeatTimeout = 3 * time.Second
-
-// sharedStores start a store that replicas share, and return the flags of the
-// nth replica: a store that is made of the replicas themselves wants different
-// ones from each.
-var sharedStores = map[string]func(t *testing.T) func(n int) []string{
-	"redis":    onDatabase("redis"),
-	"postgres": onDatabase("postgres"),
-	"nats":     onDatabase("nats"),
-}
-
-func onDatabase(name string) func(t *testing.T) func(int) []string {
-	return func(t *testing.T) func(int) []string {
-		db := databases[name](t)
-		return func(int) []string { return []string{"--store=" + db.url} }
-	}
-}
-
-// overSharedStores runs a test with replicas on each store, or on those that
-// COATCHECK_TEST_STORE names.
-func overSharedStores(t *testing.T, test func(t *testing.T, f *fleet)) {
-	only := os.Getenv("COATCHECK_TEST_STORE")
-	for _, name := range slices.Sorted(maps.Keys(sharedStores)) {
-		if only != "" && only != name {
-			continue
-		}
-		t.Run(name, func(t *testing.T) { test(t, newFleet(t, sharedStores[name](t))) })
-	}
-}
 
 // fromEnv is a number that whoever runs the test by hand may choose.
 func fromEnv(t testing.TB, name string, otherwise int) int {
@@ -62,44 +31,53 @@ func fromEnv(t testing.TB, name string, otherwise int) int {
 // balancer.
 type fleet struct {
 	t        *testing.T
-	flags    func(n int) []string
+	store    sharedStore
 	balancer *balancer
-	extra    []string // flags of every replica
 
 	mu       sync.Mutex // guards all below
 	started  int
 	replicas []*server
 }
 
-func newFleet(t *testing.T, flags func(n int) []string, extra ...string) *fleet {
-	return &fleet{t: t, flags: flags, balancer: newBalancer(t), extra: extra}
+func newFleet(t *testing.T, store sharedStore) *fleet {
+	return &fleet{t: t, store: store, balancer: newBalancer(t)}
 }
 
-// grow starts so many replicas.
-func (f *fleet) grow(n int) {
+// grow starts so many replicas of a program at once: the first start of a store
+// that is made of them wants all.
+func (f *fleet) grow(n int, program string) {
 	f.t.Helper()
+	var all sync.WaitGroup
 	for range n {
-		f.launch(executable)
+		all.Go(func() { f.launch(program) })
+	}
+	all.Wait()
+	if f.t.Failed() {
+		f.t.FailNow()
 	}
 }
 
-// launch starts a replica of the program, and has the balancer use it.
-func (f *fleet) launch(program string) *server {
+// launch starts one more replica of a program.
+func (f *fleet) launch(program string) {
 	f.t.Helper()
 	f.mu.Lock()
 	n := f.started
 	f.started++
 	f.mu.Unlock()
-	args := slices.Concat([]string{
+	f.run(program, slices.Concat([]string{
 		"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--advertise=http://127.0.0.1:0",
-		"--heartbeat-timeout=" + heartbeatTimeout.String(), "--max-sessions-per-user=0", "--log-level=debug",
-	}, f.flags(n), f.extra)
+		"--heartbeat-timeout=" + f.store.heartbeatTimeout.String(), "--max-sessions-per-user=0", "--log-level=debug",
+	}, f.store.flags(n)))
+}
+
+// run starts a replica, and has the balancer use it.
+func (f *fleet) run(program string, args []string) {
+	f.t.Helper()
 	s := startProgram(f.t, program, args, nil)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.replicas = append(f.replicas, s)
 	f.balancer.add(s)
-	return s
 }
 
 // pick returns the nth replica.
@@ -117,12 +95,23 @@ func (f *fleet) forget(s *server) {
 	f.replicas = slices.DeleteFunc(f.replicas, func(other *server) bool { return other == s })
 }
 
-// kill ends a replica as kill -9 does, and starts another in its place. The
-// balancer finds out by itself.
+// kill ends a replica as kill -9 does, and starts another for it. The balancer
+// finds out by itself.
 func (f *fleet) kill(s *server) {
+	f.t.Helper()
 	s.kill()
-	f.launch(executable)
+	f.follow(s, executable)
 	f.forget(s)
+}
+
+// follow starts a replica of a program for one that has ended or is about to.
+func (f *fleet) follow(s *server, program string) {
+	f.t.Helper()
+	if f.store.ofReplicas {
+		f.run(program, s.args)
+		return
+	}
+	f.launch(program)
 }
 
 // suspend stops a replica for a while, as a pause of its machine does.
@@ -134,11 +123,20 @@ func (f *fleet) suspend(s *server, d time.Duration) {
 	}
 }
 
-// replace starts a replica, and then drains another, as a rolling update does.
-func (f *fleet) replace(s *server) {
+// replace does what a rolling update does with each replica: it starts another,
+// of a program, and then drains the one; or, where that has a place which it has
+// to leave first, it drains it, starts the other and waits until that has all
+// that it keeps.
+func (f *fleet) replace(s *server, program string) {
 	f.t.Helper()
-	f.launch(executable)
+	if !f.store.ofReplicas {
+		f.follow(s, program)
+		f.drain(s)
+		return
+	}
 	f.drain(s)
+	f.follow(s, program)
+	eventually(f.t, "the nodes have caught up", f.caughtUp)
 }
 
 // drain ends a replica in order.
@@ -149,4 +147,81 @@ func (f *fleet) drain(s *server) {
 		f.t.Errorf("a drained replica ended with status %d: %s", status, s.out.String())
 	}
 	f.forget(s)
+}
+
+// caughtUp reports whether doctor lets another node be stopped.
+func (f *fleet) caughtUp() bool {
+	f.t.Helper()
+	nodes := 0
+	for _, o := range f.ask("doctor") {
+		if o["check"] != "node" {
+			continue
+		}
+		if o["result"] != "ok" {
+			return false
+		}
+		nodes++
+	}
+	return nodes == len(f.replicas)
+}
+
+// ask runs a command of operators.
+func (f *fleet) ask(command ...string) []map[string]any {
+	f.t.Helper()
+	where := f.store.flags(0)
+	if f.store.ofReplicas {
+		where = []string{"--admin=" + f.pick(0).admin}
+	}
+	return objects(f.t, append(command, where...)...)
+}
+
+// owners are the replicas that own sessions, as operators see it.
+func (f *fleet) owners() map[string]bool {
+	f.t.Helper()
+	owners := map[string]bool{}
+	for _, s := range f.ask("sessions", "list") {
+		if owner, _ := s["owner"].(string); owner != "" {
+			owners[owner] = true
+		}
+	}
+	return owners
+}
+
+// ownersAreAlive makes sure that what "sessions list" says of owners is so.
+func (f *fleet) ownersAreAlive() {
+	f.t.Helper()
+	f.mu.Lock()
+	n := len(f.replicas)
+	f.mu.Unlock()
+	if owners := f.owners(); len(owners) == 0 || len(owners) > n {
+		f.t.Errorf("sessions have %d owners, there are %d replicas", len(owners), n)
+	}
+}
+
+// examined is what doctor says of the replicas.
+func (f *fleet) examined() (details []string) {
+	f.t.Helper()
+	for _, o := range f.ask("doctor") {
+		if o["check"] == "replica" {
+			detail, _ := o["detail"].(string)
+			details = append(details, detail)
+		}
+	}
+	return details
+}
+
+// membersAre makes sure that doctor sees replicas of these versions, and of no
+// others.
+func (f *fleet) membersAre(versions ...string) {
+	f.t.Helper()
+	for _, v := range versions {
+		eventually(f.t, "a replica of version "+v, func() bool {
+			return strings.Contains(strings.Join(f.examined(), "\n"), v)
+		})
+	}
+	for _, m := range f.examined() {
+		if !slices.ContainsFunc(versions, func(v string) bool { return strings.Contains(m, v) }) {
+			f.t.Errorf("doctor: %s", m)
+		}
+	}
 }

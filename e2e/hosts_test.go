@@ -87,6 +87,15 @@ func (h *hosts) add() *host {
 	return o
 }
 
+// addMany adds so many.
+func (h *hosts) addMany(n int) (all []*host) {
+	h.t.Helper()
+	for range n {
+		all = append(all, h.add())
+	}
+	return all
+}
+
 // ip runs ip within the host.
 func (o *host) ip(args ...string) {
 	o.net.t.Helper()

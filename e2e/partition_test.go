@@ -5,13 +5,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/coatcheck-mcp/coatcheck/state"
-	storeopen "github.com/coatcheck-mcp/coatcheck/store/open"
 )
 
 const (
@@ -21,87 +19,179 @@ const (
 
 // TestAReplicaThatCannotReachTheStoreRefusesAndRecovers has replicas on hosts of
 // their own. One of them is cut off from the store, first so that what it says
-// still arrives there and only the answers are lost, then from everybody.
+// still arrives there and only the answers are lost, then altogether.
 func TestAReplicaThatCannotReachTheStoreRefusesAndRecovers(t *testing.T) {
-	overDatabases(t, partition)
+	overDatabases(t, func(t *testing.T, db database) {
+		t.Parallel() // most of it is waiting
+		partition(t, onHostsWithDatabase(t, db))
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		partition(t, onHostsWithReplicas(t))
+	})
 }
 
-func partition(t *testing.T, database database) {
+// A landscape is replicas on hosts of their own, with a store somewhere.
+type landscape struct {
+	store    sharedStore
+	replicas []*server
+	memory   memory
+	// cuts are how the first of the hosts is cut off from the store.
+	cuts []cut
+}
+
+type cut struct {
+	what          string
+	reached       bool // by clients, all the same
+	begin, finish func()
+}
+
+// onHostsWithDatabase has the store on a host, too.
+func onHostsWithDatabase(t *testing.T, database database) landscape {
 	network := newHosts(t)
 	db := network.add()
 	url := strings.Replace(database.url, database.addr, db.lend(database.addr), 1)
+	l := landscape{store: sharedStore{
+		flags:            func(int) []string { return []string{"--store=" + url} },
+		heartbeatTimeout: heartbeatTimeout,
+	}}
+	machines := l.settle(t, network.addMany(3))
+	l.memory = openMemory(t, url)
+	l.cuts = []cut{
+		{"deaf to the store", true, func() { db.deafTo(machines[0]) }, func() { db.hears(machines[0]) }},
+		{"unplugged", false, machines[0].unplug, machines[0].plug},
+	}
+	return l
+}
+
+// onHostsWithReplicas has the store in the replicas: whoever is cut off from
+// the others is cut off from it, though clients reach them all.
+func onHostsWithReplicas(t *testing.T) landscape {
+	dir, machines := t.TempDir(), newHosts(t).addMany(3)
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("a-secret-for-the-partition-test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var peers []string
+	for _, m := range machines {
+		peers = append(peers, m.addr+":7001")
+	}
+	l := landscape{store: sharedStore{
+		flags:            func(n int) []string { return []string{clusterFlag(n, peers, dir) + "&secret-file=" + secret} },
+		ofReplicas:       true,
+		heartbeatTimeout: electedTimeout,
+		election:         longestElection,
+	}}
+	l.settle(t, machines)
+	l.memory = askMemory(t, l.replicas[1])
+	one, others := machines[0], machines[1:]
+	deaf := func() {
+		for _, m := range others {
+			m.deafTo(one)
+		}
+	}
+	hears := func() {
+		for _, m := range others {
+			m.hears(one)
+		}
+	}
+	l.cuts = []cut{
+		{"deaf to the others", true, deaf, hears},
+		{"cut off from the others", true,
+			func() {
+				deaf()
+				for _, m := range others {
+					one.deafTo(m)
+				}
+			},
+			func() {
+				hears()
+				for _, m := range others {
+					one.hears(m)
+				}
+			}},
+	}
+	return l
+}
+
+// settle starts a replica on each host, all at once.
+func (l *landscape) settle(t *testing.T, machines []*host) []*host {
+	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(tokens, []byte(partitionToken+" ann\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	admin := adminToken(t)
+	l.replicas = make([]*server, len(machines))
+	var all sync.WaitGroup
+	for n, m := range machines {
+		all.Go(func() {
+			l.replicas[n] = startProgram(t, "ip", m.run(slices.Concat([]string{executable, "serve",
+				"--listen=" + m.addr + ":8080", "--admin-listen=" + m.addr + ":8081", "--admin-token-file=" + admin,
+				"--advertise=http://" + m.addr + ":8080", "--heartbeat-timeout=" + l.store.heartbeatTimeout.String(),
+				"--auth=tokens:" + tokens, "--max-sessions-per-user=0", "--log-level=debug",
+			}, l.store.flags(n))...), nil)
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return machines
+}
+
+func partition(t *testing.T, l landscape) {
 	balancer := newBalancer(t)
-	var machines []*host
-	var replicas []*server
-	for range 3 {
-		m := network.add()
-		s := serveOn(t, m, url, tokens)
-		machines, replicas = append(machines, m), append(replicas, s)
+	for _, s := range l.replicas {
 		balancer.add(s)
 	}
-	history := record(t, url)
+	history := record(t, l.memory)
 
 	var patrons []*patron
 	for n := range partitionClient {
 		patrons = append(patrons, connectPatron(t, n, clients[3], balancer.url(), partitionToken))
 	}
-	own := open(t, replicas[0].url, partitionToken)
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for _, s := range patrons {
-		all.Go(func() { s.shop(stop) })
+	own := open(t, l.replicas[0].url, partitionToken)
+	shared := openShelf(t, l.replicas, partitionToken)
+	p := shopTogether(t, patrons)
+	var disturbances []disturbance
+	for _, c := range l.cuts {
+		disturbances = append(disturbances, p.during(suspended, func() { l.cutOff(t, c, own) }))
 	}
-	cutOff := func(what string, cut, heal func()) disturbance {
-		d := disturbance{what: suspended, from: time.Now()}
-		cut()
-		eventually(t, what+": it is not ready", func() bool { return !isReady(t, replicas[0]) })
-		// The session that was live there goes on elsewhere.
-		eventually(t, what+": its session is served by another", func() bool { return answers(t, replicas[1], own) == http.StatusOK })
-		heal()
-		healed := time.Now()
-		eventually(t, what+": it serves again", func() bool {
-			return isReady(t, replicas[0]) && answers(t, replicas[0], own) == http.StatusOK
-		})
-		d.to = time.Now()
-		t.Logf("%s for %v, back after %v", what, healed.Sub(d.from).Round(time.Millisecond), d.to.Sub(healed).Round(time.Millisecond))
-		return d
-	}
-	disturbances := []disturbance{
-		cutOff("deaf to the store", func() {
-			db.deafTo(machines[0])
-			eventually(t, "it refuses, and says when to come back", func() bool {
-				r, err := tryPing(t.Context(), replicas[0].url, own)
-				return err == nil && r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
-			})
-		}, func() { db.hears(machines[0]) }),
-		cutOff("unplugged", machines[0].unplug, machines[0].plug),
-	}
-	close(stop)
-	all.Wait()
-	judge(t, patrons, disturbances)
-	for _, s := range patrons {
-		s.settle()
-	}
+	p.judge(&l.store, disturbances)
+	shared.judge()
 	history.judge()
 }
 
-// serveOn starts a replica on a host.
-func serveOn(t *testing.T, at *host, store, tokens string) *server {
+// cutOff cuts the first host off, until its session is served by another.
+func (l *landscape) cutOff(t *testing.T, c cut, own string) {
 	t.Helper()
-	return startProgram(t, "ip", at.run(executable, "serve",
-		"--listen="+at.addr+":8080", "--admin-listen="+at.addr+":8081", "--admin-token-file="+adminToken(t),
-		"--advertise=http://"+at.addr+":8080", "--heartbeat-timeout="+heartbeatTimeout.String(),
-		"--auth=tokens:"+tokens, "--store="+store, "--max-sessions-per-user=0", "--log-level=debug"), nil)
+	one, other := l.replicas[0], l.replicas[1]
+	began := time.Now()
+	c.begin()
+	if c.reached {
+		eventually(t, c.what+": it refuses, and says when to come back", func() bool {
+			r, err := tryPing(t.Context(), one.url, own)
+			return err == nil && r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
+		})
+	}
+	eventually(t, c.what+": it is not ready", func() bool { return !isReady(t, one) })
+	// The session that was live there goes on elsewhere.
+	eventually(t, c.what+": its session is served by another", func() bool { return answers(t, other, own) == http.StatusOK })
+	c.finish()
+	healed := time.Now()
+	eventually(t, c.what+": it serves again", func() bool {
+		return isReady(t, one) && answers(t, one, own) == http.StatusOK
+	})
+	t.Logf("%s for %v, back after %v", c.what, healed.Sub(began).Round(time.Millisecond), time.Since(healed).Round(time.Millisecond))
 }
+
+const adminSecret = "a-token-for-the-admin"
 
 func adminToken(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admin")
-	if err := os.WriteFile(path, []byte("a-token-for-the-admin\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(adminSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -132,76 +222,4 @@ func isReady(t *testing.T, s *server) bool {
 	defer cancel()
 	r, err := try(ctx, http.DefaultClient, http.MethodGet, s.admin+"/readyz", "", nil)
 	return err == nil && r.status == http.StatusOK
-}
-
-// A chronicle is what was stored of sessions, as it was seen.
-type chronicle struct {
-	t    *testing.T
-	stop func()
-	done chan struct{}
-	seen map[state.Ref][]state.Record
-}
-
-// record watches the sessions in a store until it is judged.
-func record(t *testing.T, url string) *chronicle {
-	t.Helper()
-	u, err := storeopen.Parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := u.Open(t.Context(), storeopen.Options{Namespace: "default"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	changes, err := store.Watch(ctx, state.WatchOptions{Namespace: "default"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &chronicle{t: t, stop: cancel, done: make(chan struct{}), seen: map[state.Ref][]state.Record{}}
-	go func() {
-		defer close(c.done)
-		for change := range changes {
-			if change.Kind != "session" || change.Type != state.Updated && change.Type != state.Created {
-				continue
-			}
-			if r, err := store.Get(ctx, change.Key); err == nil {
-				c.seen[change.Key.Ref] = append(c.seen[change.Key.Ref], r)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-c.done
-		if err := store.Close(); err != nil {
-			t.Errorf("close the store: %v", err)
-		}
-	})
-	return c
-}
-
-// judge makes sure that no session had two owners in one epoch, and that no
-// epoch came back.
-func (c *chronicle) judge() {
-	c.t.Helper()
-	c.stop()
-	<-c.done
-	changes := 0
-	for ref, records := range c.seen {
-		owners := map[uint64]string{}
-		var last state.Record
-		for _, r := range records {
-			if r.Revision < last.Revision || r.Epoch < last.Epoch || r.Version < last.Version {
-				c.t.Errorf("session %s went back: revision %d, epoch %d, version %d after %d, %d, %d",
-					ref, r.Revision, r.Epoch, r.Version, last.Revision, last.Epoch, last.Version)
-			}
-			if before, ok := owners[r.Epoch]; ok && before != r.Owner {
-				c.t.Errorf("session %s had two owners in epoch %d: %s and %s", ref, r.Epoch, before, r.Owner)
-			}
-			owners[r.Epoch] = r.Owner
-			last = r
-		}
-		changes += len(owners)
-	}
-	c.t.Logf("%d sessions, in %d epochs", len(c.seen), changes)
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,6 +25,8 @@ type patron struct {
 	doubtful     []string // items that may be
 	replicas     map[string]int
 	deeds        []deed
+
+	gotOn atomic.Pointer[time.Time] // when it began what it last did with its basket
 }
 
 // A deed is something that a patron did.
@@ -114,6 +117,9 @@ func (s *patron) do(n int) {
 	}
 	d.ended = time.Now()
 	s.deeds = append(s.deeds, d)
+	if d.err == nil && (d.what == "add_item" || d.what == "view_basket") {
+		s.gotOn.Store(&d.began)
+	}
 }
 
 // call calls a tool. A tool error is an error.

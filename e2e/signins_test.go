@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/session"
 	storeopen "github.com/coatcheck-mcp/coatcheck/store/open"
 )
@@ -14,7 +15,10 @@ import (
 // However many browsers of one user sign in at once, through whichever process,
 // on whichever store: never more sessions than the policy allows.
 func TestLimitHoldsWith64SignInsOfOneUserAtOnce(t *testing.T) {
-	urls := map[string]string{"memory": "memory:", "sqlite": "sqlite:" + t.TempDir() + "/coatcheck.db"}
+	urls := map[string]string{
+		"memory": "memory:", "sqlite": "sqlite:" + t.TempDir() + "/coatcheck.db",
+		"cluster": "cluster:?name=a&listen=" + testkit.Addresses(t, 1)[0] + "&dir=" + t.TempDir(),
+	}
 	for name, start := range databases {
 		urls[name] = start(t).url
 	}

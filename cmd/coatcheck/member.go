@@ -119,9 +119,14 @@ func (s *server) join(ctx context.Context, peers peerTLS) error {
 	return s.metrics.registry.Register(newNodeMetrics(node))
 }
 
-// electedTimeout is longer than a cluster: takes to elect a leader, for which
-// nobody can write a heartbeat.
-const electedTimeout = 12 * time.Second
+const (
+	// electedTimeout is longer than a cluster: takes to elect a leader, for
+	// which nobody can write a heartbeat.
+	electedTimeout = 12 * time.Second
+	// electionPause is how long that may take, with some time for the first
+	// heartbeat after it.
+	electionPause = 11 * time.Second
+)
 
 // heartbeatTimeout is what was asked for, or what goes with the store.
 func (s *server) heartbeatTimeout() time.Duration {
@@ -155,6 +160,14 @@ func (s *server) name() string {
 }
 
 var errCutOff = errors.New("this replica cannot tell whether the others count on it")
+
+// electing reports whether the store may be electing a leader: that takes all
+// replicas alike, and a balancer that was told that none of them is ready could
+// only refuse what they let wait. One that is cut off by itself does not know
+// that at first either; the others take its sessions over no sooner.
+func (s *server) electing() bool {
+	return s.storeNode != nil && s.node != nil && s.node.Silence() < s.heartbeatTimeout()/3+electionPause
+}
 
 // counted reports whether the other replicas count on this one.
 func (s *server) counted() error {

@@ -199,6 +199,9 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 // ready reports whether requests can be served. What a store says may name
 // files; others need not know.
 func (s *server) ready(ctx context.Context) error {
+	if s.electing() {
+		return nil
+	}
 	if err := state.Ping(ctx, s.store, s.cmd.Namespace); err != nil {
 		s.log.WarnContext(ctx, "the store does not answer", "error", err)
 		return errors.New("the store does not answer")

@@ -18,9 +18,13 @@
 // Each write is compared with the sequence of what was read, by the server, and
 // what changes together (a record, its user's index, those that are evicted) is
 // one atomic batch. What meets a conflict reads and decides again, until the
-// operation's time is over. Nothing else is ever repeated: an answer that does
-// not come is [state.ErrUnknownOutcome]; while a stream has no leader the server
-// says so, nothing is written, and that is [state.ErrUnavailable].
+// operation's time is over. So does what meets a stream without a leader, which
+// the server says, and nothing is written: one that ends in order is followed by
+// another at once. Then it is [state.ErrUnavailable]. What gets no answer, since
+// a leader that ends takes it along or leaves it to the next, is looked for by an
+// id in its header, and sent again with the same conditions if it is not there:
+// it is written once at most. Only if that does not tell is it
+// [state.ErrUnknownOutcome]. Nothing else is ever repeated.
 //
 // A total limit is counted before the Create, by reading all records of the
 // namespace. It may be exceeded by what is created at the same moment. Sweep,

@@ -306,10 +306,7 @@ func (s *Store) removePieces(key state.Key, drops []run) {
 // purge removes what stands under a subject.
 func (s *Store) purge(ctx context.Context, key state.Key, filter string) error {
 	stream := s.streamOf(key.Ref.Routing())
-	var answer struct {
-		Success bool `json:"success"`
-	}
-	err := s.ask(ctx, "STREAM.PURGE."+s.streamName(stream), map[string]any{"filter": filter}, &answer)
+	answer, err := ask[doneAnswer](ctx, s, "STREAM.PURGE."+s.streamName(stream), map[string]any{"filter": filter})
 	if err == nil && !answer.Success {
 		err = fmt.Errorf("remove events from nats: %w", state.ErrUnavailable)
 	}

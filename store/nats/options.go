@@ -40,8 +40,8 @@ type Options struct {
 	// With three replicas or more it is [state.Replicated].
 	Durability state.Durability
 	// Timeout bounds an operation whose context has no earlier deadline, in
-	// which reads are tried again. A write fails at once while its stream has no
-	// leader. Zero: DefaultTimeout.
+	// which reads are tried again, and a stream without a leader is waited for.
+	// Zero: DefaultTimeout.
 	Timeout time.Duration
 	// ClockError is declared: how far the clocks of the servers and the
 	// estimate of them may be off. Zero: DefaultClockError.

@@ -118,8 +118,7 @@ func (s *Store) forget(ctx context.Context, sl slot) error {
 			return err
 		}
 	}
-	var answer struct {
-		Success bool `json:"success"`
-	}
-	return s.ask(ctx, "STREAM.MSG.DELETE."+s.streamName(sl.stream), map[string]any{"seq": sl.seq, "no_erase": true}, &answer)
+	// One that it does not remove is there for the next sweep.
+	_, err := ask[doneAnswer](ctx, s, "STREAM.MSG.DELETE."+s.streamName(sl.stream), map[string]any{"seq": sl.seq, "no_erase": true})
+	return err
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // nodesName resolves to three addresses of the loopback interface.
@@ -64,7 +66,7 @@ func answerDNS(conn net.Conn) {
 
 func TestNodesFindOneAnotherByName(t *testing.T) {
 	t.Parallel()
-	_, port, err := net.SplitHostPort(addresses(t, 1)[0])
+	_, port, err := net.SplitHostPort(testkit.Addresses(t, 1)[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,9 @@
 // A write is acknowledged when a majority of those that keep it have it on disk.
 // So nothing acknowledged is lost if any of the processes are killed, or all of
 // them at once, or lose power. Two of three nodes are needed to read and write;
-// when the leader of some records is lost, these cannot be written until
-// another is elected, 4 to 9 s later. With [Options.NoSync] the disk is synced
+// when the leader of some records is lost, whoever asks for them waits until
+// another is elected, 4 to 9 s later. One that is stopped in order hands them
+// over at once. With [Options.NoSync] the disk is synced
 // once a second instead: all nodes without power at once lose what was
 // acknowledged in between, and may lose more than that.
 //

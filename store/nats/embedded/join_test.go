@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 const (
@@ -44,7 +46,7 @@ func TestFirstStartWantsAllNodes(t *testing.T) {
 
 func TestNodeWithAnotherSecretStaysOutside(t *testing.T) {
 	t.Parallel()
-	peers := addresses(t, 2)
+	peers := testkit.Addresses(t, 2)
 	a := start(t, Options{Name: "a", Listen: peers[0], Dir: t.TempDir(), Secret: secret})
 	b := Options{Name: "b", Listen: peers[1], Peers: peers, Dir: t.TempDir(), Secret: secret + "?"}
 	err := fails(t, b, futile, "no majority")
@@ -61,7 +63,7 @@ func TestNodeWithAnotherSecretStaysOutside(t *testing.T) {
 // Nodes that each have sessions of their own would delete those of all but one.
 func TestNodesThatWereAloneAreNotMerged(t *testing.T) {
 	t.Parallel()
-	peers := addresses(t, 2)
+	peers := testkit.Addresses(t, 2)
 	var all []Options
 	for i, name := range []string{"a", "b"} {
 		opts := Options{Name: name, Listen: peers[i], Dir: t.TempDir()}

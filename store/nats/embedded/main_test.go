@@ -2,16 +2,16 @@ package embedded
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +23,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	resolveNodes()
+	// The random and concurrent checks of the contract do less: each write goes
+	// to the disk.
+	if err := flag.Set("test.short", "true"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -39,31 +45,10 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// addresses are so many on the loopback interface that nobody uses. They are
-// below those that the system gives to connections, since a node that is down
-// for a while has to find its own again.
-func addresses(t *testing.T, n int) []string {
-	t.Helper()
-	var all []string
-	for range 1000 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		defer l.Close() // when all are found, so that they differ
-		if all = append(all, address); len(all) == n {
-			return all
-		}
-	}
-	t.Fatal("no free ports")
-	return nil
-}
-
 // trio are the options of three nodes that know one another.
 func trio(t *testing.T) []Options {
 	t.Helper()
-	peers, dir := addresses(t, 3), t.TempDir()
+	peers, dir := testkit.Addresses(t, 3), t.TempDir()
 	var all []Options
 	for i, name := range []string{"a", "b", "c"} {
 		all = append(all, Options{Name: name, Listen: peers[i], Peers: peers, Dir: filepath.Join(dir, name)})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -16,7 +17,7 @@ type Member struct {
 	Connected bool   `json:"connected"`
 	Streams   int    `json:"streams"` // how many it keeps
 	Leads     int    `json:"leads"`   // of how many it is the leader
-	Behind    int    `json:"behind"`  // of how many it has not got everything
+	Behind    int    `json:"behind"`  // of how many it lacks more than what is under way
 }
 
 // A Stream is a part of what the cluster keeps. Each record is in one.
@@ -24,7 +25,7 @@ type Stream struct {
 	Name      string   `json:"name"`
 	Leader    string   `json:"leader"`    // empty: it has none just now, and cannot be written
 	Followers []string `json:"followers"` // nodes that keep it, too
-	Current   int      `json:"current"`   // nodes that have everything, with the leader
+	Current   int      `json:"current"`   // nodes that have everything, with the leader; but for what is under way
 	Replicas  int      `json:"replicas"`  // nodes that are to keep it
 
 	behind map[string]bool
@@ -65,7 +66,7 @@ func newStream(info *jetstream.StreamInfo) Stream {
 	}
 	for _, r := range info.Cluster.Replicas {
 		st.Followers = append(st.Followers, r.Name)
-		if r.Current && !r.Offline {
+		if caughtUp(r) {
 			st.Current++
 		} else {
 			st.behind[r.Name] = true
@@ -73,6 +74,21 @@ func newStream(info *jetstream.StreamInfo) Stream {
 	}
 	slices.Sort(st.Followers)
 	return st
+}
+
+const (
+	// underWay is how many entries a node may lack that keeps up: the leader
+	// goes on as soon as a majority has an entry, so under load one of the
+	// others always lacks some. One that comes back lacks more, or is not heard.
+	underWay = 256
+	// heartbeats of nodes come each second.
+	heard = 3 * time.Second
+)
+
+// caughtUp reports whether a follower has what it is to keep, but for what is
+// under way.
+func caughtUp(r *jetstream.PeerInfo) bool {
+	return !r.Offline && (r.Current || r.Lag <= underWay && r.Active < heard)
 }
 
 // Members are the nodes that are connected to this one, and those that keep

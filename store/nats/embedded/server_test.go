@@ -10,10 +10,12 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 func alone(t *testing.T) Options {
-	return Options{Name: "a", Listen: addresses(t, 1)[0], Dir: filepath.Join(t.TempDir(), "a")}
+	return Options{Name: "a", Listen: testkit.Addresses(t, 1)[0], Dir: filepath.Join(t.TempDir(), "a")}
 }
 
 // fails wants the start to fail with an error that has the text, within a time
@@ -75,7 +77,7 @@ func TestOneNode(t *testing.T) {
 	s := start(t, opts)
 	t.Run("FolderIsForOneProcess", func(t *testing.T) {
 		other := opts
-		other.Listen = addresses(t, 1)[0]
+		other.Listen = testkit.Addresses(t, 1)[0]
 		if err := fails(t, other, patience, "another process uses it"); !errors.Is(err, ErrInUse) {
 			t.Errorf("%v is not ErrInUse", err)
 		}

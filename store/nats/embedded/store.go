@@ -11,6 +11,10 @@ import (
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
 )
 
+// electionWait is how long an operation waits for a leader: longer than an
+// election takes, so that who asks meanwhile is served late rather than refused.
+const electionWait = 10 * time.Second
+
 // raiseWait is how long a node waits for the third unless it is told to.
 const raiseWait = 15 * time.Second
 
@@ -80,7 +84,7 @@ func (s *Server) raised(ctx context.Context) error {
 
 // storeOptions leave the number of replicas to the node, which raises it.
 func (s *Server) storeOptions() nats.Options {
-	opts := nats.Options{Durability: state.Synced, Logger: s.opts.Logger}
+	opts := nats.Options{Durability: state.Synced, Timeout: electionWait, Logger: s.opts.Logger}
 	if s.opts.NoSync {
 		opts.Durability = state.Buffered
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // An authority certifies nodes.
@@ -83,7 +85,7 @@ func (a *authority) node(name string) *TLS {
 func TestNodesKnowOneAnotherByCertificates(t *testing.T) {
 	t.Parallel()
 	ours, others := newAuthority(t), newAuthority(t)
-	peers := addresses(t, 3)
+	peers := testkit.Addresses(t, 3)
 	a := Options{Name: "a", Listen: peers[0], Dir: t.TempDir(), Secret: secret, TLS: ours.node("a")}
 	one := start(t, a)
 	b := Options{Name: "b", Listen: peers[1], Peers: peers[:2], Dir: t.TempDir(), Secret: secret, TLS: ours.node("b")}

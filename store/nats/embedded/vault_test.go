@@ -59,7 +59,7 @@ func dataOf(n int) map[string]json.RawMessage {
 
 // put returns without an error when the number is acknowledged.
 func (v *vault) put(ctx context.Context, key, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, electionWait)
 	defer cancel()
 	record := recordOf(key, n)
 	found, err := v.store.Get(ctx, record.Key())
@@ -107,8 +107,9 @@ type load struct {
 	stopping chan struct{}
 	all      sync.WaitGroup
 
-	mu    sync.Mutex
-	acked map[int]int
+	mu     sync.Mutex
+	acked  map[int]int
+	failed []error
 }
 
 // startLoad has each of the keys from..to-1 written by a goroutine of its own.
@@ -124,10 +125,12 @@ func startLoad(ctx context.Context, v *vault, from, to int, said func(key, n int
 				case <-time.After(time.Millisecond):
 				}
 				// One that failed may be stored, and a later one replaces it.
-				if err := v.put(ctx, key, n); err == nil {
-					l.note(key, n)
-					said(key, n)
+				if err := v.put(ctx, key, n); err != nil {
+					l.fail(err)
+					continue
 				}
+				l.note(key, n)
+				said(key, n)
 			}
 		})
 	}
@@ -138,6 +141,12 @@ func (l *load) note(key, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acked[key] = n
+}
+
+func (l *load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = append(l.failed, err)
 }
 
 // least is the number that the slowest key has come to.
