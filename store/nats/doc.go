@@ -53,5 +53,14 @@
 // as that is set up: with the default sync_interval, a loss of power loses the
 // last two minutes; sync_interval always loses nothing. With three, the majority
 // has a write that was acknowledged. If all of them lose power at once the same
-// counts. There are no levels between: see [Options.Level].
+// counts.
+//
+// With [state.ReplicateAll] the store asks the leader after each acknowledgement,
+// until it says that all replicas have stored what is committed; those who write
+// at the same time ask together. A write that a replica does not get within the
+// deadline is a [state.BelowLevelError]: the majority has it, and a Delete may be
+// repeated until all have it. Sweeps do not wait. A replica that was away for so
+// long that the leader has dropped that part of its log gets a copy instead: for a
+// moment, between what the copy is to have and its first message, the leader
+// takes it for complete.
 package nats

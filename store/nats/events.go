@@ -239,8 +239,7 @@ func (s *Store) writeLedger(ctx context.Context, key state.Key, l *ledger, seq u
 		}
 		puts = append(puts, p)
 	}
-	_, err = s.write(ctx, s.streamOf(key.Ref.Routing()), puts...)
-	return err
+	return s.write(ctx, s.streamOf(key.Ref.Routing()), puts...)
 }
 
 // Trim implements [state.EventStore].

@@ -58,7 +58,10 @@ func (s *Store) declare() {
 	if s.opts.Replicas > 1 {
 		s.guarantees.Replication = state.ReplicateQuorum
 	}
-	if s.opts.Replicas > 2 {
+	if s.opts.Level == state.ReplicateAll {
+		s.guarantees.Replication = state.ReplicateAll
+	}
+	if s.opts.Replicas > 2 || s.opts.Level == state.ReplicateAll {
 		s.guarantees.Durability = state.Replicated
 	}
 }
@@ -101,8 +104,8 @@ func (s *Store) makeStreams(ctx context.Context) error {
 			}
 		}
 	}
-	if s.opts.Level == state.ReplicateQuorum && s.opts.Replicas < 2 {
-		return invalid("replication", "quorum needs streams with two replicas or more, and these have one")
+	if l := s.opts.Level; (l == state.ReplicateQuorum || l == state.ReplicateAll) && s.opts.Replicas < 2 {
+		return invalid("replication", fmt.Sprintf("%s needs streams with two replicas or more, and these have one", l))
 	}
 	return nil
 }
@@ -117,14 +120,7 @@ func (s *Store) makeStream(ctx context.Context, i int) error {
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	tries := []int{s.opts.Replicas}
-	if s.opts.Replicas == 0 {
-		tries = []int{3, 1}
-		if s.conn.ConnectedClusterName() == "" {
-			tries = []int{1}
-		}
-	}
-	for _, n := range tries {
+	for _, n := range s.tries() {
 		stream, err = s.js.CreateStream(ctx, s.config(i, n))
 		var api *jetstream.APIError
 		if !errors.As(err, &api) || api.ErrorCode != codeNoPeers {
@@ -135,6 +131,19 @@ func (s *Store) makeStream(ctx context.Context, i int) error {
 		return err
 	}
 	return s.adopt(stream.CachedInfo().Config)
+}
+
+// tries are the numbers of replicas to try for a new stream.
+func (s *Store) tries() []int {
+	switch {
+	case s.opts.Replicas != 0:
+		return []int{s.opts.Replicas}
+	case s.conn.ConnectedClusterName() == "":
+		return []int{1}
+	case s.opts.Level == state.ReplicateAll:
+		return []int{5, 4, 3, 2}
+	}
+	return []int{3, 1}
 }
 
 // adopt compares a stream with what is wanted.

@@ -29,11 +29,12 @@ type Options struct {
 	Streams int
 	// Replicas is how many servers keep each stream: 1, 3 or 5. Zero: as many
 	// as the streams have; where there are none yet, 3 in a cluster that can
-	// place them, else 1.
+	// place them, else 1; with [state.ReplicateAll] as many as the cluster has,
+	// up to 5.
 	Replicas int
 	// Level is when a write is acknowledged: [state.ReplicateNone] with one
-	// replica, [state.ReplicateQuorum] with more. JetStream knows no others.
-	// Empty: what the replicas give.
+	// replica; [state.ReplicateQuorum] and [state.ReplicateAll] with more; see
+	// the package comment. Empty: none or quorum, as the replicas are.
 	Level state.Replication
 	// Durability declares what one server does: [state.Synced] if it has
 	// sync_interval always, which no client can see. Zero: [state.Buffered].
@@ -98,14 +99,12 @@ func (o *Options) check() error {
 			return invalid("replication", "none is one replica: leave out replicas, or take quorum")
 		}
 		o.Replicas = 1
-	case state.ReplicateQuorum:
+	case state.ReplicateQuorum, state.ReplicateAll:
 		if o.Replicas == 1 {
-			return invalid("replication", "quorum needs at least two replicas")
+			return invalid("replication", fmt.Sprintf("%s needs at least two replicas", o.Level))
 		}
-	case state.ReplicateLeader, state.ReplicateAll:
-		return invalid("replication", fmt.Sprintf("JetStream acknowledges by one server or by the majority, not by %s: take none or quorum", o.Level))
 	default:
-		return invalid("replication", fmt.Sprintf("%q is none of none and quorum", string(o.Level)))
+		return invalid("replication", fmt.Sprintf("%q is none of none, quorum and all", string(o.Level)))
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ type Target struct {
 //	name         begins the names of streams (coatcheck)
 //	streams      how many share the records (8); fixed once they are there
 //	replicas     on how many servers each is kept (3 in a cluster, else 1)
-//	replication  none or quorum: refused if the replicas do not give it
+//	replication  none, quorum or all: refused if the replicas do not give it
 //	sync         always: declares that the server syncs each write
 //	timeout      of an operation (5s)
 //	clock_error  how far the servers' clocks may be apart (100ms)

@@ -45,7 +45,7 @@ func TestParseURLRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"nats://h:0": "port", "nats://u:hunter2@h:x": "port", "nats://u:hunter2@": "nats://HOST:4222", "nats://u:hunter2%zz@h": "%XX",
 		"nats://h?streams=0": "streams", "nats://h?streams=257": "streams", "nats://h?replicas=9": "replicas", "nats://h?pool=3": "pool",
 		"nats://h?timeout=5": "timeout", "nats://h?timeout=1s&timeout=2s": "twice", "nats://h?name=a.b": "name", "nats://h?sync=never": "sync",
-		"nats://h?replication=all": "none or quorum", "nats://h?replication=leader": "none or quorum", "nats://h?replication=most": "none and quorum",
+		"nats://h?replication=all&replicas=1": "two replicas", "nats://h?replication=most": "quorum and all",
 		"nats://h?replication=none&replicas=3": "quorum", "nats://h?replication=quorum&replicas=1": "two replicas",
 		"nats://h?ca=/tmp/x": "scheme tls", "tls://h?ca=/does/not/exist": "PEM", "tls://h?cert=/does/not/exist": "PEM", "nats://h?unswept=1h": "24h",
 	} {
@@ -86,7 +86,7 @@ func TestTheNumberOfStreamsAndReplicasMustFit(t *testing.T) {
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	open(t, conn, nats.Options{})
-	for _, o := range []nats.Options{{Streams: 3}, {Streams: 2, Level: state.ReplicateQuorum}, {Streams: 2, Replicas: 3}} {
+	for _, o := range []nats.Options{{Streams: 3}, {Level: state.ReplicateQuorum}, {Level: state.ReplicateAll}, {Streams: 2, Replicas: 3}} {
 		if _, err := nats.Open(within(t, time.Minute), conn, o); !errors.Is(err, state.ErrInvalid) {
 			t.Errorf("%+v: %v", o, err)
 		}

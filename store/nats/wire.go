@@ -151,9 +151,9 @@ func (p *put) message() *natsgo.Msg {
 	return m
 }
 
-// write writes all messages or none. It returns errConflict if a condition did
-// not hold, else what the contract has.
-func (s *Store) write(ctx context.Context, stream int, puts ...put) (uint64, error) {
+// send writes all messages or none, and returns the sequence of the last one. It
+// returns errConflict if a condition did not hold, else what the contract has.
+func (s *Store) send(ctx context.Context, stream int, puts ...put) (uint64, error) {
 	if len(puts) == 1 {
 		return s.publish(ctx, puts[0].message())
 	}

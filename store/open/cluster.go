@@ -14,7 +14,7 @@ import (
 // openCluster starts the node that the URL names, and opens what its cluster
 // keeps.
 func (u URL) openCluster(ctx context.Context, opts Options) (Store, error) {
-	if l := opts.Replication; l == state.ReplicateLeader || l == state.ReplicateAll {
+	if l := opts.Replication; l == state.ReplicateLeader {
 		return nil, &ReplicationError{Store: u.String(), Asked: l, Have: state.ReplicateQuorum}
 	}
 	node, err := embedded.ParseURL(u.text)
