@@ -308,9 +308,12 @@ func (s *Store) purge(ctx context.Context, key state.Key, filter string) error {
 	var answer struct {
 		Success bool `json:"success"`
 	}
-	err := s.ask(ctx, "STREAM.PURGE."+s.streamName(stream), map[string]any{"filter": filter}, &answer)
+	err := s.ask(ctx, "STREAM.PURGE."+s.called(stream), map[string]any{"filter": filter}, &answer)
 	if err == nil && !answer.Success {
 		err = fmt.Errorf("remove events from nats: %w", state.ErrUnavailable)
+	}
+	if err == nil {
+		s.purgeMirrors(stream, filter, 0)
 	}
 	return err
 }

@@ -22,7 +22,9 @@ import (
 // many of three come back without their disks as the level names: one with
 // quorum, two with all, the leader of the first stream among them.
 func TestAcknowledgedWritesSurviveWhatTheirLevelNames(t *testing.T) {
-	for level, lost := range map[state.Replication]int{state.ReplicateNone: 0, state.ReplicateQuorum: 1, state.ReplicateAll: 2} {
+	for level, lost := range map[state.Replication]int{
+		state.ReplicateNone: 0, state.ReplicateLeader: 0, state.ReplicateQuorum: 1, state.ReplicateAll: 2,
+	} {
 		t.Run(string(level), func(t *testing.T) {
 			servers := natsserver.StartCluster(t, 3)
 			s := open(t, connect(t, urls(servers)), nats.Options{Level: level})

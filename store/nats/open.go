@@ -42,6 +42,9 @@ func Open(ctx context.Context, conn *natsgo.Conn, opts Options) (*Store, error) 
 	if err := s.makeStreams(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.keepMirrors(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.clock.start(ctx, s); err != nil {
 		return nil, err
 	}
@@ -58,8 +61,8 @@ func (s *Store) declare() {
 	if s.opts.Replicas > 1 {
 		s.guarantees.Replication = state.ReplicateQuorum
 	}
-	if s.opts.Level == state.ReplicateAll {
-		s.guarantees.Replication = state.ReplicateAll
+	if l := s.opts.Level; l == state.ReplicateAll || l == state.ReplicateLeader {
+		s.guarantees.Replication = l
 	}
 	if s.opts.Replicas > 2 || s.opts.Level == state.ReplicateAll {
 		s.guarantees.Durability = state.Replicated
@@ -113,13 +116,21 @@ func (s *Store) makeStreams(ctx context.Context) error {
 func (s *Store) makeStream(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, s.streamName(i))
+	name, err := s.resolve(ctx, i)
 	if err == nil {
+		stream, err := s.js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
 		return s.adopt(stream.CachedInfo().Config)
 	}
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
+	if err := s.notLost(ctx, i); err != nil {
+		return err
+	}
+	var stream jetstream.Stream
 	for _, n := range s.tries() {
 		stream, err = s.js.CreateStream(ctx, s.config(i, n))
 		var api *jetstream.APIError

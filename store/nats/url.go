@@ -36,7 +36,8 @@ type Target struct {
 //	name         begins the names of streams (coatcheck)
 //	streams      how many share the records (8); fixed once they are there
 //	replicas     on how many servers each is kept (3 in a cluster, else 1)
-//	replication  none, quorum or all: refused if the replicas do not give it
+//	replication  none, leader, quorum or all: refused if the replicas do not give it
+//	mirrors      with leader: on how many more servers each is copied (2)
 //	sync         always: declares that the server syncs each write
 //	timeout      of an operation (5s)
 //	clock_error  how far the servers' clocks may be apart (100ms)
@@ -67,7 +68,7 @@ func ParseURL(text string) (Target, error) {
 	p := params{q: values}
 	t.Servers = p.servers(strings.TrimSuffix(rest, "/"))
 	t.Options = Options{
-		Name: p.text("name"), Streams: p.number("streams"), Replicas: p.number("replicas"),
+		Name: p.text("name"), Streams: p.number("streams"), Replicas: p.number("replicas"), Mirrors: p.number("mirrors"),
 		Level: state.Replication(p.text("replication")), Timeout: p.duration("timeout"),
 		ClockError: p.duration("clock_error"), Unswept: p.duration("unswept"),
 	}
@@ -113,6 +114,30 @@ func OpenURL(ctx context.Context, text string) (*Store, error) {
 
 // Open connects and opens the store, which closes the connection.
 func (t Target) Open(ctx context.Context) (*Store, error) {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Open(ctx, conn, t.Options)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s.owned = true
+	return s, nil
+}
+
+// Promote connects and promotes mirrors; see [Promote].
+func (t Target) Promote(ctx context.Context, dry bool) ([]Promotion, error) {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return Promote(ctx, conn, t.Options, dry)
+}
+
+func (t Target) connect(ctx context.Context) (*natsgo.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -140,13 +165,7 @@ func (t Target) Open(ctx context.Context) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to nats at %s: %w: %w", strings.Join(t.Servers, ", "), state.ErrUnavailable, err)
 	}
-	s, err := Open(ctx, conn, t.Options)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	s.owned = true
-	return s, nil
+	return conn, nil
 }
 
 // params takes parameters out of a query and remembers the first error.

@@ -57,12 +57,14 @@ type getAnswer struct {
 // get asks the leader of a stream for the last message of a subject.
 func (s *Store) get(ctx context.Context, stream int, subject string) (message, error) {
 	var a getAnswer
-	err := s.ask(ctx, "STREAM.MSG.GET."+s.streamName(stream), map[string]any{"last_by_subj": subject}, &a)
+	err := s.ask(ctx, "STREAM.MSG.GET."+s.called(stream), map[string]any{"last_by_subj": subject}, &a)
 	switch {
 	case err != nil:
 		return message{}, err
 	case a.Error != nil && a.Error.ErrorCode == codeNoMessage:
 		return message{}, nil
+	case a.Error != nil && a.Error.ErrorCode == codeNoStream:
+		return message{}, unavailable("read", errors.Join(a.Error, s.moved(ctx, stream)))
 	case a.Error != nil:
 		return message{}, unavailable("read", a.Error)
 	case a.Message == nil:
@@ -86,8 +88,11 @@ func (s *Store) info(ctx context.Context, stream int, filter string, offset int)
 		question["subjects_filter"], question["offset"] = filter, offset
 	}
 	var a infoAnswer
-	if err := s.ask(ctx, "STREAM.INFO."+s.streamName(stream), question, &a); err != nil {
+	if err := s.ask(ctx, "STREAM.INFO."+s.called(stream), question, &a); err != nil {
 		return nil, err
+	}
+	if a.Error != nil && a.Error.ErrorCode == codeNoStream {
+		return nil, unavailable("ask", errors.Join(a.Error, s.moved(ctx, stream)))
 	}
 	if a.Error != nil {
 		return nil, unavailable("ask", a.Error)
