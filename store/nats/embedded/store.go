@@ -36,6 +36,18 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return &Store{Store: s, node: node}, nil
 }
 
+// Promote starts a node, which no other process may run meanwhile, and promotes
+// mirrors in its cluster; see [nats.Promote]. It takes a majority of the nodes.
+func Promote(ctx context.Context, opts Options, dry bool) (_ []nats.Promotion, err error) {
+	opts.Level = state.ReplicateLeader // or the node would have more replicas made
+	node, err := Start(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	return nats.Promote(ctx, node.conn, node.storeOptions(), dry)
+}
+
 // open opens the store, and again when its streams are kept by as many nodes as
 // they are to be, since what it promises depends on that.
 func (s *Server) open(ctx context.Context) (*nats.Store, error) {
@@ -98,6 +110,9 @@ func (s *Server) storeOptions() nats.Options {
 	}
 	if s.opts.Replicas == 1 {
 		opts.Level = state.ReplicateNone
+	}
+	if s.opts.Level == state.ReplicateLeader {
+		opts.Level, opts.Mirrors = state.ReplicateLeader, s.opts.Mirrors
 	}
 	return opts
 }
