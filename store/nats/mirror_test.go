@@ -60,23 +60,25 @@ func TestMirrorsAreOnOtherServers(t *testing.T) {
 // onAll waits until each stream has a leader and two mirrors, on three servers.
 func onAll(t *testing.T, s *nats.Store) {
 	t.Helper()
-	eventually(t, "have copies on all servers", func() error {
-		all, err := s.Members(within(t, 10*time.Second))
-		if err != nil {
-			return err
+	eventually(t, "have copies on all servers", func() error { return everywhere(t, s) })
+}
+
+func everywhere(t *testing.T, s *nats.Store) error {
+	all, err := s.Members(within(t, 10*time.Second))
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		on := []string{m.Leader}
+		for _, f := range m.Members {
+			on = append(on, f.Name)
 		}
-		for _, m := range all {
-			on := []string{m.Leader}
-			for _, f := range m.Members {
-				on = append(on, f.Name)
-			}
-			slices.Sort(on)
-			if !slices.Equal(on, []string{"n0", "n1", "n2"}) {
-				return fmt.Errorf("%s is on %v", m.Stream, on)
-			}
+		slices.Sort(on)
+		if !slices.Equal(on, []string{"n0", "n1", "n2"}) {
+			return fmt.Errorf("%s is on %v", m.Stream, on)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func TestLeaderNeedsAnotherServer(t *testing.T) {
@@ -93,6 +95,7 @@ func TestMirrorsFollow(t *testing.T) {
 	opts := nats.Options{Streams: 1, Level: state.ReplicateLeader}
 	leader := leaderOf(t, open(t, connect(t, urls(servers)), opts), servers)
 	s := open(t, connect(t, leader.URL()), opts)
+	eventually(t, "follow at first", func() error { return mirrored(t, s) })
 	var stalled []*natsserver.Server
 	for _, server := range servers {
 		if server != leader {
@@ -176,11 +179,16 @@ func TestAMirrorIsPromoted(t *testing.T) {
 	await(t, "writes after the return", &again.done, again.done.Load()+100)
 	again.finish()
 	again.check(t, s)
-	// A store that is opened finds the stream under its new name, and makes the
-	// mirror that is missing.
-	reopened := open(t, conn, opts)
-	onAll(t, reopened)
-	again.check(t, reopened)
+	// A store that is opened finds the stream under its new name.
+	eventually(t, "make the mirror that is missing", func() error {
+		reopened, err := nats.Open(within(t, patience), conn, opts)
+		if err != nil {
+			return err
+		}
+		defer reopened.Close()
+		again.check(t, reopened)
+		return everywhere(t, reopened)
+	})
 }
 
 // lateWrite has an update acknowledged that no mirror gets: their servers are

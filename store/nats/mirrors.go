@@ -42,7 +42,7 @@ func (s *Store) keepMirrors(ctx context.Context) error {
 		if err := s.makeMirrors(ctx); err != nil {
 			return err
 		}
-	case s.opts.Replicas > 1:
+	case s.opts.Replicas > 1 || s.conn.ConnectedClusterName() == "":
 		return nil
 	}
 	all, err := s.allNames(ctx)
@@ -129,13 +129,15 @@ func (s *Store) mirrorOnce(ctx context.Context, i, want int) (have int, changed 
 	for _, k := range ks {
 		info, err := s.mirrorInfo(ctx, s.mirrorName(i, k))
 		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound): // somebody else has taken it away
+			return have, true, nil
 		case err != nil: // its server is gone, maybe for a while
 			have++
 			continue
+		case info.Config.Mirror == nil: // it was promoted just now
+			return have, false, fmt.Errorf("%s is no mirror any more", info.Config.Name)
 		case info.Config.Replicas > 1: // whoever made it has not placed it yet
 			return have, true, s.place(ctx, i, k, used)
-		case info.Config.Mirror == nil:
-			return have, false, fmt.Errorf("%s is no mirror any more", info.Config.Name)
 		case info.Config.Mirror.Name != s.called(i) || slices.Contains(used, leaderName(info)):
 			return have, true, s.js.DeleteStream(ctx, info.Config.Name)
 		}
@@ -197,7 +199,7 @@ func (s *Store) createMirror(ctx context.Context, i, k int) error {
 }
 
 // place leaves a mirror on one server, which has no copy yet: it is made the
-// leader, who is the one that stays.
+// leader, who is the one that stays. It returns when the mirror follows.
 func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 	name := s.mirrorName(i, k)
 	for began := time.Now(); ; {
@@ -205,7 +207,7 @@ func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil // somebody else has taken it away
 		}
-		if err == nil && info.Config.Replicas == 1 && len(info.Cluster.Replicas) == 0 {
+		if err == nil && (info.Config.Mirror == nil || follows(info)) {
 			return nil
 		}
 		if err == nil && info.Config.Replicas > 1 {
@@ -224,6 +226,11 @@ func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 			return fmt.Errorf("place mirror %s: %w", name, errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// follows reports whether a mirror is where it stays and has heard of its stream.
+func follows(info *jetstream.StreamInfo) bool {
+	return info.Config.Replicas == 1 && len(info.Cluster.Replicas) == 0 && info.Mirror != nil && info.Mirror.Active >= 0
 }
 
 // target picks one of the servers that have a mirror and no other copy, and that
@@ -258,10 +265,11 @@ func (s *Store) lead(ctx context.Context, name, server string) error {
 }
 
 // mirrored returns up to which sequence all mirrors of a stream have it. While one
-// does not answer that is 0.
+// does not answer that is not known.
 func (s *Store) mirrored(ctx context.Context, i int) (uint64, error) {
-	if s.opts.Replicas > 1 {
-		return math.MaxUint64, nil
+	upto := uint64(math.MaxUint64)
+	if s.opts.Replicas > 1 || s.conn.ConnectedClusterName() == "" {
+		return upto, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
@@ -269,12 +277,10 @@ func (s *Store) mirrored(ctx context.Context, i int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	upto := uint64(math.MaxUint64)
 	for _, name := range s.listMirrors(i, all) {
 		info, err := s.mirrorInfo(ctx, name)
 		if err != nil {
-			s.opts.Logger.Info("nats store: tombstones stay, since a mirror does not answer", "mirror", name, "error", err)
-			return 0, nil
+			return 0, err
 		}
 		upto = min(upto, info.State.LastSeq)
 	}

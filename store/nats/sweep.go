@@ -117,7 +117,7 @@ func (sw *sweep) forget(ctx context.Context, sl slot) error {
 	if !known {
 		var err error
 		if upto, err = sw.s.mirrored(ctx, sl.stream); err != nil {
-			return err
+			sw.s.opts.Logger.Info("nats store: tombstones stay, since mirrors do not answer", "stream", sw.s.streamName(sl.stream), "error", err)
 		}
 		sw.copies[sl.stream] = upto
 	}
