@@ -15,6 +15,7 @@ import (
 // storeCmd works on whole stores.
 type storeCmd struct {
 	Migrate migrateCmd `cmd:"" help:"Bring the records of one store into another, while servers use the first."`
+	Promote promoteCmd `cmd:"" help:"Put mirrors in the place of what was on a NATS server that is lost for good."`
 }
 
 // sealFlags are the keys and the namespace of one end of a migration.

@@ -39,6 +39,8 @@ func examineNode(m *embedded.Member, streams []embedded.Stream) admin.Finding {
 		return admin.Warning("wait until it has caught up before you stop another", "%s; it has not yet got all of %d of them", what, m.Behind)
 	}
 	switch lost := lostWith(m.Name, streams); {
+	case lost > 0 && len(streams) > 0 && len(streams[0].Mirrors) > 0:
+		return admin.OK("%s; if it died, what it keeps could not be reached until it is back, or is given up for its mirrors by coatcheck store promote", what)
 	case lost > 0 && len(streams) > 0 && streams[0].Replicas == 1:
 		return admin.Warning("start two more nodes, so that others have what it has", "%s; if it died, what it keeps could not be reached until it is back", what)
 	case lost > 0:

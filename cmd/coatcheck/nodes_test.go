@@ -12,6 +12,8 @@ func TestDoctorSaysWhatWouldHappenIfANodeDied(t *testing.T) {
 	three := embedded.Stream{Name: "s", Leader: "a", Followers: []string{"b", "c"}, Current: 3, Replicas: 3}
 	two, one := three, embedded.Stream{Name: "s", Leader: "a", Current: 1, Replicas: 1}
 	two.Current = 2
+	led := one
+	led.Mirrors = []string{"b", "c"}
 	for name, c := range map[string]struct {
 		member embedded.Member
 		stream embedded.Stream
@@ -23,6 +25,7 @@ func TestDoctorSaysWhatWouldHappenIfANodeDied(t *testing.T) {
 		"the missing one":    {embedded.Member{Name: "c", Streams: 1, Behind: 1}, two, admin.ResultWarning, "is not connected"},
 		"one that is behind": {embedded.Member{Name: "c", Connected: true, Streams: 1, Behind: 1}, two, admin.ResultWarning, "has not yet got all"},
 		"alone":              {embedded.Member{Name: "a", Connected: true, Streams: 1, Leads: 1}, one, admin.ResultWarning, "could not be reached until it is back"},
+		"with mirrors":       {embedded.Member{Name: "a", Connected: true, Streams: 1, Leads: 1}, led, admin.ResultOK, "coatcheck store promote"},
 		"keeps nothing":      {embedded.Member{Name: "d", Connected: true}, two, admin.ResultOK, "keeps 0 of 1 parts"},
 	} {
 		f := examineNode(&c.member, []embedded.Stream{c.stream})

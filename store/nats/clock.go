@@ -60,7 +60,7 @@ func (c *clock) start(ctx context.Context, s *Store) error {
 func (c *clock) sample(ctx context.Context, s *Store) (time.Duration, error) {
 	subject := s.streamName(0) + ".clock." + nuid.Next()
 	began := time.Now()
-	if _, err := s.write(ctx, 0, put{subject: subject, ttl: time.Minute}); err != nil {
+	if _, err := s.putAll(ctx, 0, put{subject: subject, ttl: time.Minute}); err != nil {
 		return 0, err
 	}
 	answered := time.Now()

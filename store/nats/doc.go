@@ -51,11 +51,39 @@
 // it, if that comes within Unswept. A record with events has no TTL: they are
 // removed with it, by a Sweep.
 //
-// # Replicas
+// # Replicas and mirrors
 //
 // With one replica a write is acknowledged by its one server, and is as durable
 // as that is set up: with the default sync_interval, a loss of power loses the
 // last two minutes; sync_interval always loses nothing. With three, the majority
 // has a write that was acknowledged. If all of them lose power at once the same
-// counts. There are no levels between: see [Options.Level].
+// counts.
+//
+// With [state.ReplicateLeader] a stream has one replica, and mirrors on other
+// servers, NAME-I-m1 and so on, which follow: one server acknowledges a write, and
+// the mirrors have it some milliseconds later. While that server is away its
+// streams are unavailable, and when it comes back all is there. If it is lost for
+// good an operator puts a mirror in its place ([Promote], coatcheck store promote).
+// What that had not got is lost, which may be what was acknowledged in the last
+// moment, or since the mirror was last reached. The mirror keeps its name, so the
+// store asks the servers which stream has the subjects of NAME-I. A server that
+// was given up must not come back but with an empty store: until it has heard that
+// its streams are gone it would answer, too.
+//
+// Where a stream is placed is for the servers to decide, so a mirror is made on as
+// many as can be, led by a server that has no copy yet, and left on that alone.
+// Mirrors follow what is written, not what is removed: the store removes that from
+// them. A tombstone is not forgotten before all mirrors have it. A mirror that was
+// away for longer than the TTL of tombstones, [state.TombstoneTTL] and
+// [Options.Unswept], may have missed some for good: Promote, before it comes back,
+// has it made anew.
+//
+// With [state.ReplicateAll] the store asks the leader after each acknowledgement,
+// until it says that all replicas have stored what is committed; those who write
+// at the same time ask together. A write that a replica does not get within the
+// deadline is a [state.BelowLevelError]: the majority has it, and a Delete may be
+// repeated until all have it. Sweeps do not wait. A replica that was away for so
+// long that the leader has dropped that part of its log gets a copy instead: for a
+// moment, between what the copy is to have and its first message, the leader
+// takes it for complete.
 package nats

@@ -76,8 +76,13 @@ func (s *Store) bury(ctx context.Context, sl *slot, end state.End, now time.Time
 	if err != nil {
 		return err
 	}
-	_, err = s.write(ctx, s.streamOf(end.Key.Ref.Routing()), append(puts, p)...)
-	return err
+	stream := s.streamOf(end.Key.Ref.Routing())
+	if report == state.Expired {
+		// It has expired, whoever has the tombstone.
+		_, err = s.putAll(ctx, stream, append(puts, p)...)
+		return err
+	}
+	return s.write(ctx, stream, append(puts, p)...)
 }
 
 func (s *Store) delete(ctx context.Context, op *state.DeleteOp) (state.Result, error) {
@@ -87,7 +92,8 @@ func (s *Store) delete(ctx context.Context, op *state.DeleteOp) (state.Result, e
 	}
 	now := s.clock.now()
 	if !sl.live(now) {
-		return state.Result{}, nil
+		// A Delete that was below its level may be repeated.
+		return state.Result{}, s.confirm(ctx, sl.stream, sl.seq)
 	}
 	if err := fence(sl.rec, op.Epoch); err != nil {
 		return state.Result{}, err
@@ -158,8 +164,7 @@ func (s *Store) insert(ctx context.Context, r *state.Record, others *standing, v
 	if err != nil {
 		return err
 	}
-	_, err = s.write(ctx, s.streamOf(r.Ref.Routing()), append(puts, p)...)
-	return err
+	return s.write(ctx, s.streamOf(r.Ref.Routing()), append(puts, p)...)
 }
 
 // standing is what a user has.

@@ -239,8 +239,7 @@ func (s *Store) writeLedger(ctx context.Context, key state.Key, l *ledger, seq u
 		}
 		puts = append(puts, p)
 	}
-	_, err = s.write(ctx, s.streamOf(key.Ref.Routing()), puts...)
-	return err
+	return s.write(ctx, s.streamOf(key.Ref.Routing()), puts...)
 }
 
 // Trim implements [state.EventStore].
@@ -306,9 +305,12 @@ func (s *Store) removePieces(key state.Key, drops []run) {
 // purge removes what stands under a subject.
 func (s *Store) purge(ctx context.Context, key state.Key, filter string) error {
 	stream := s.streamOf(key.Ref.Routing())
-	answer, err := ask[doneAnswer](ctx, s, "STREAM.PURGE."+s.streamName(stream), map[string]any{"filter": filter})
+	answer, err := ask[doneAnswer](ctx, s, "STREAM.PURGE."+s.called(stream), map[string]any{"filter": filter})
 	if err == nil && !answer.Success {
 		err = fmt.Errorf("remove events from nats: %w", state.ErrUnavailable)
+	}
+	if err == nil {
+		s.purgeMirrors(stream, filter, 0)
 	}
 	return err
 }

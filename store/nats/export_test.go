@@ -17,7 +17,7 @@ func WithClock(o Options, now func() time.Time) Options {
 func Republished(name string, stream int, seq uint64) *natsgo.Msg {
 	m := natsgo.NewMsg(fmt.Sprintf("%s-changes.%s-%d.x", name, name, stream))
 	m.Header.Set("Nats-Stream", fmt.Sprintf("%s-%d", name, stream))
-	m.Header.Set("Nats-Subject", "x")
+	m.Header.Set("Nats-Subject", fmt.Sprintf("%s-%d.x", name, stream))
 	m.Header.Set("Nats-Sequence", fmt.Sprint(seq))
 	return m
 }

@@ -32,6 +32,7 @@ type hub struct {
 // heard is what a hub knows of a stream.
 type heard struct {
 	begun bool
+	name  string   // of the stream, which numbers; another has taken its place if that changes
 	early []uint64 // heard before the first number was known
 	last  uint64   // up to this number everything was heard, or a Gap told
 	owed  uint64   // a number that the leader has given
@@ -64,16 +65,18 @@ func (s *Store) join(ctx context.Context, w *watcher) (*hub, error) {
 		}
 		h = made
 	}
-	floors, err := h.lasts(ctx)
+	lasts, err := h.lasts(ctx)
 	if err != nil {
 		if s.hub == nil {
 			_ = h.sub.Unsubscribe() // nobody has heard of it
 		}
 		return nil, err
 	}
-	w.floors = floors
+	for _, l := range lasts {
+		w.floors = append(w.floors, l.seq)
+	}
 	if s.hub == nil {
-		h.begin(floors)
+		h.begin(lasts)
 		run, stop := context.WithCancel(s.ctx)
 		h.cancel, s.hub = stop, h
 		s.pumps.Go(func() { h.run(run) })
@@ -120,9 +123,15 @@ func (h *hub) leave(w *watcher) {
 	}
 }
 
+// A mark is the last number of a stream.
+type mark struct {
+	name string
+	seq  uint64
+}
+
 // lasts asks the leaders for the last number of each stream.
-func (h *hub) lasts(ctx context.Context) ([]uint64, error) {
-	lasts, errs := make([]uint64, len(h.streams)), make([]error, len(h.streams))
+func (h *hub) lasts(ctx context.Context) ([]mark, error) {
+	lasts, errs := make([]mark, len(h.streams)), make([]error, len(h.streams))
 	var wg sync.WaitGroup
 	for i := range lasts {
 		wg.Go(func() {
@@ -131,7 +140,7 @@ func (h *hub) lasts(ctx context.Context) ([]uint64, error) {
 				errs[i] = err
 				return
 			}
-			lasts[i] = info.State.LastSeq
+			lasts[i] = mark{info.Config.Name, info.State.LastSeq}
 		})
 	}
 	wg.Wait()
@@ -144,12 +153,12 @@ func (h *hub) lasts(ctx context.Context) ([]uint64, error) {
 }
 
 // begin takes the first numbers.
-func (h *hub) begin(lasts []uint64) {
+func (h *hub) begin(lasts []mark) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.streams {
 		st := &h.streams[i]
-		st.begun, st.last = true, lasts[i]
+		st.begun, st.name, st.last = true, lasts[i].name, lasts[i].seq
 		for _, seq := range st.early {
 			if seq > st.last {
 				st.owed, st.since = max(st.owed, seq), time.Now() // lost: a Gap will be told
@@ -162,7 +171,8 @@ func (h *hub) begin(lasts []uint64) {
 // hear takes a message that a stream published again.
 func (h *hub) hear(m *natsgo.Msg) {
 	subject := m.Header.Get("Nats-Subject")
-	i, err := strconv.Atoi(strings.TrimPrefix(m.Header.Get("Nats-Stream"), h.s.opts.Name+"-"))
+	first, _, _ := strings.Cut(subject, ".")
+	i, err := strconv.Atoi(strings.TrimPrefix(first, h.s.opts.Name+"-"))
 	seq, err2 := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,6 +184,9 @@ func (h *hub) hear(m *natsgo.Msg) {
 	if !st.begun {
 		st.early = append(st.early, seq)
 		return
+	}
+	if name := m.Header.Get("Nats-Stream"); name != st.name {
+		h.restart(i, mark{name, seq - 1})
 	}
 	if seq <= st.last {
 		return
@@ -215,6 +228,16 @@ func (h *hub) gap() {
 	}
 }
 
+// restart goes on behind the last number of a stream that counts differently than
+// before; mu is held. What was heard, and what was not, is void.
+func (h *hub) restart(i int, last mark) {
+	h.gap()
+	h.streams[i] = heard{begun: true, name: last.name, last: last.seq}
+	for w := range h.watchers {
+		w.floors[i] = 0
+	}
+}
+
 // run compares what was heard with what the leaders have, until the context is
 // done.
 func (h *hub) run(ctx context.Context) {
@@ -247,9 +270,9 @@ func (h *hub) interval() time.Duration {
 // and watchers will notice.
 func (h *hub) compare(ctx context.Context) {
 	h.mu.Lock()
-	before := make([]uint64, len(h.streams))
+	before := make([]mark, len(h.streams))
 	for i := range before {
-		before[i] = h.streams[i].last
+		before[i] = mark{h.streams[i].name, h.streams[i].last}
 	}
 	h.mu.Unlock()
 	lasts, err := h.lasts(ctx)
@@ -259,11 +282,14 @@ func (h *hub) compare(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, last := range lasts {
-		if last < before[i] { // the servers have lost what was heard
-			h.gap()
-			h.streams[i] = heard{begun: true, last: last}
+		switch {
+		case last.name != before[i].name && last.name != h.streams[i].name, // a mirror was promoted
+			last.name == before[i].name && last.seq < before[i].seq: // the servers have lost what was heard
+			h.restart(i, last)
 		}
-		h.streams[i].compare(last, time.Now(), h.gap)
+		if last.name == h.streams[i].name {
+			h.streams[i].compare(last.seq, time.Now(), h.gap)
+		}
 	}
 	for w := range h.watchers {
 		w.Beat()

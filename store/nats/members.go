@@ -17,15 +17,18 @@ type StreamMembers struct {
 	Members  []Member
 }
 
-// A Member is a server that follows a stream's leader.
+// A Member is a server that follows a stream's leader, as a replica or with a
+// mirror.
 type Member struct {
-	Name    string
-	Current bool // it has all that the leader has, and is heard from
+	Name    string // of the mirror, while its server does not answer
+	Mirror  string // empty: it is a replica
+	Current bool   // it has all that the leader has, and is heard from
 	Offline bool
-	Lag     uint64 // how many operations it is behind
+	Lag     uint64 // how many operations it is behind, or messages as a mirror
 }
 
-// Members asks the leader of each stream who keeps it.
+// Members asks the leader of each stream who keeps it, and the mirrors how far
+// they are.
 func (s *Store) Members(ctx context.Context) ([]StreamMembers, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -37,14 +40,39 @@ func (s *Store) Members(ctx context.Context) ([]StreamMembers, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := StreamMembers{Stream: s.streamName(i), Replicas: info.Config.Replicas}
-		if info.Cluster != nil {
-			m.Leader = info.Cluster.Leader
-			for _, r := range info.Cluster.Replicas {
-				m.Members = append(m.Members, Member{Name: r.Name, Current: r.Current, Offline: r.Offline, Lag: r.Lag})
-			}
+		all[i] = StreamMembers{Stream: info.Config.Name, Replicas: info.Config.Replicas, Leader: leaderName(&info.StreamInfo)}
+		if all[i].Members, err = s.followers(ctx, i, &info.StreamInfo); err != nil {
+			return nil, err
 		}
-		all[i] = m
+	}
+	return all, nil
+}
+
+// followers are those of whom the leader of a stream has told, and the mirrors.
+func (s *Store) followers(ctx context.Context, i int, info *jetstream.StreamInfo) (all []Member, err error) {
+	if info.Cluster == nil {
+		return nil, nil
+	}
+	for _, r := range info.Cluster.Replicas {
+		all = append(all, Member{Name: r.Name, Current: r.Current, Offline: r.Offline, Lag: r.Lag})
+	}
+	if info.Config.Replicas > 1 {
+		return all, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	defer cancel()
+	names, err := s.allNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range s.listMirrors(i, names) {
+		m := Member{Name: name, Mirror: name, Offline: true}
+		if mirror, err := s.mirrorInfo(ctx, name); err == nil {
+			// It may have got more since than the leader told.
+			m.Lag = info.State.LastSeq - min(info.State.LastSeq, mirror.State.LastSeq)
+			m.Name, m.Offline, m.Current = leaderName(mirror), false, m.Lag == 0
+		}
+		all = append(all, m)
 	}
 	return all, nil
 }
@@ -52,8 +80,10 @@ func (s *Store) Members(ctx context.Context) ([]StreamMembers, error) {
 var _ state.ReplicaSets = (*Store)(nil)
 
 // ReplicaSet implements [state.ReplicaSets]: the servers that keep the stream of
-// the key, the leader first. Behind is in operations of the stream. Connected
-// says that the leader counts a server as current or that it catches up.
+// the key, the leader first. Behind is in operations of the stream, or in messages
+// of a mirror. Connected says that the leader counts a server as current or that it
+// catches up, or that a mirror answers; one that does not has its own name, since
+// nobody knows that of its server.
 func (s *Store) ReplicaSet(ctx context.Context, key state.Key) ([]state.Node, error) {
 	if err := state.CheckKey(key); err != nil {
 		return nil, err
@@ -70,14 +100,15 @@ func (s *Store) ReplicaSet(ctx context.Context, key state.Key) ([]state.Node, er
 		return []state.Node{{Name: s.conn.ConnectedServerName(), Leader: true, Connected: true}}, nil
 	}
 	set := []state.Node{{Name: info.Cluster.Leader, Leader: true, Connected: true}}
-	for _, r := range info.Cluster.Replicas {
+	followers, err := s.followers(ctx, s.streamOf(key.Ref.Routing()), &info.StreamInfo)
+	for _, r := range followers {
 		n := state.Node{Name: r.Name, Connected: !r.Offline, Behind: int64(r.Lag)}
 		if r.Offline {
 			n.Behind = -1
 		}
 		set = append(set, n)
 	}
-	return set, nil
+	return set, err
 }
 
 // SetReplicas changes on how many servers each stream is kept. It returns when

@@ -42,6 +42,9 @@ func Open(ctx context.Context, conn *natsgo.Conn, opts Options) (*Store, error) 
 	if err := s.makeStreams(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.keepMirrors(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.clock.start(ctx, s); err != nil {
 		return nil, err
 	}
@@ -58,7 +61,10 @@ func (s *Store) declare() {
 	if s.opts.Replicas > 1 {
 		s.guarantees.Replication = state.ReplicateQuorum
 	}
-	if s.opts.Replicas > 2 {
+	if l := s.opts.Level; l == state.ReplicateAll || l == state.ReplicateLeader {
+		s.guarantees.Replication = l
+	}
+	if s.opts.Replicas > 2 || s.opts.Level == state.ReplicateAll {
 		s.guarantees.Durability = state.Replicated
 	}
 }
@@ -101,8 +107,8 @@ func (s *Store) makeStreams(ctx context.Context) error {
 			}
 		}
 	}
-	if s.opts.Level == state.ReplicateQuorum && s.opts.Replicas < 2 {
-		return invalid("replication", "quorum needs streams with two replicas or more, and these have one")
+	if l := s.opts.Level; (l == state.ReplicateQuorum || l == state.ReplicateAll) && s.opts.Replicas < 2 {
+		return invalid("replication", fmt.Sprintf("%s needs streams with two replicas or more, and these have one", l))
 	}
 	return nil
 }
@@ -110,21 +116,22 @@ func (s *Store) makeStreams(ctx context.Context) error {
 func (s *Store) makeStream(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, s.streamName(i))
+	name, err := s.resolve(ctx, i)
 	if err == nil {
+		stream, err := s.js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
 		return s.adopt(stream.CachedInfo().Config)
 	}
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	tries := []int{s.opts.Replicas}
-	if s.opts.Replicas == 0 {
-		tries = []int{3, 1}
-		if s.conn.ConnectedClusterName() == "" {
-			tries = []int{1}
-		}
+	if err := s.notLost(ctx, i); err != nil {
+		return err
 	}
-	for _, n := range tries {
+	var stream jetstream.Stream
+	for _, n := range s.tries() {
 		stream, err = s.js.CreateStream(ctx, s.config(i, n))
 		var api *jetstream.APIError
 		if !errors.As(err, &api) || api.ErrorCode != codeNoPeers {
@@ -135,6 +142,19 @@ func (s *Store) makeStream(ctx context.Context, i int) error {
 		return err
 	}
 	return s.adopt(stream.CachedInfo().Config)
+}
+
+// tries are the numbers of replicas to try for a new stream.
+func (s *Store) tries() []int {
+	switch {
+	case s.opts.Replicas != 0:
+		return []int{s.opts.Replicas}
+	case s.conn.ConnectedClusterName() == "":
+		return []int{1}
+	case s.opts.Level == state.ReplicateAll:
+		return []int{5, 4, 3, 2}
+	}
+	return []int{3, 1}
 }
 
 // adopt compares a stream with what is wanted.

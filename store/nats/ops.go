@@ -109,7 +109,7 @@ func (s *Store) change(ctx context.Context, key state.Key, epoch uint64, report 
 	if err != nil {
 		return state.Result{}, err
 	}
-	if _, err := s.write(ctx, s.streamOf(key.Ref.Routing()), p); err != nil {
+	if err := s.write(ctx, s.streamOf(key.Ref.Routing()), p); err != nil {
 		return state.Result{}, err
 	}
 	r.Remaining = r.Expires().Sub(now)

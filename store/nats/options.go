@@ -13,6 +13,7 @@ import (
 const (
 	DefaultName       = "coatcheck"
 	DefaultStreams    = 8
+	DefaultMirrors    = 2
 	DefaultTimeout    = 5 * time.Second
 	DefaultClockError = 100 * time.Millisecond
 	DefaultUnswept    = 30 * 24 * time.Hour
@@ -29,12 +30,18 @@ type Options struct {
 	Streams int
 	// Replicas is how many servers keep each stream: 1, 3 or 5. Zero: as many
 	// as the streams have; where there are none yet, 3 in a cluster that can
-	// place them, else 1.
+	// place them, else 1; with [state.ReplicateAll] as many as the cluster has,
+	// up to 5.
 	Replicas int
-	// Level is when a write is acknowledged: [state.ReplicateNone] with one
-	// replica, [state.ReplicateQuorum] with more. JetStream knows no others.
-	// Empty: what the replicas give.
+	// Level is when a write is acknowledged: [state.ReplicateNone] and
+	// [state.ReplicateLeader] with one replica, [state.ReplicateQuorum] and
+	// [state.ReplicateAll] with more; see the package comment. Empty: none,
+	// leader or quorum, as the replicas and mirrors are.
 	Level state.Replication
+	// Mirrors is how many servers follow that of a stream with
+	// [state.ReplicateLeader], which it asks for. Zero: DefaultMirrors, or as many
+	// as there are.
+	Mirrors int
 	// Durability declares what one server does: [state.Synced] if it has
 	// sync_interval always, which no client can see. Zero: [state.Buffered].
 	// With three replicas or more it is [state.Replicated].
@@ -84,12 +91,19 @@ func (o *Options) check() error {
 		return invalid("streams", "must be from 1 to 256")
 	case o.Replicas < 0 || o.Replicas > 5:
 		return invalid("replicas", "must be from 1 to 5")
+	case o.Mirrors < 0 || o.Mirrors > 4:
+		return invalid("mirrors", "must be from 1 to 4")
+	case o.Mirrors > 0 && o.Level != "" && o.Level != state.ReplicateLeader:
+		return invalid("mirrors", "are for replication=leader: write that, or leave mirrors out")
 	case o.Timeout < time.Millisecond:
 		return invalid("timeout", "must be at least a millisecond")
 	case o.ClockError < time.Millisecond:
 		return invalid("clock error", "must be at least a millisecond")
 	case o.Unswept < state.TombstoneTTL:
 		return invalid("unswept", fmt.Sprintf("must be at least %v", state.TombstoneTTL))
+	}
+	if o.Mirrors > 0 {
+		o.Level = state.ReplicateLeader
 	}
 	switch o.Level {
 	case "":
@@ -98,14 +112,17 @@ func (o *Options) check() error {
 			return invalid("replication", "none is one replica: leave out replicas, or take quorum")
 		}
 		o.Replicas = 1
-	case state.ReplicateQuorum:
-		if o.Replicas == 1 {
-			return invalid("replication", "quorum needs at least two replicas")
+	case state.ReplicateLeader:
+		if o.Replicas > 1 {
+			return invalid("replication", "leader is one replica and its mirrors: leave out replicas, or take quorum or all")
 		}
-	case state.ReplicateLeader, state.ReplicateAll:
-		return invalid("replication", fmt.Sprintf("JetStream acknowledges by one server or by the majority, not by %s: take none or quorum", o.Level))
+		o.Replicas = 1
+	case state.ReplicateQuorum, state.ReplicateAll:
+		if o.Replicas == 1 {
+			return invalid("replication", fmt.Sprintf("%s needs at least two replicas", o.Level))
+		}
 	default:
-		return invalid("replication", fmt.Sprintf("%q is none of none and quorum", string(o.Level)))
+		return invalid("replication", fmt.Sprintf("%q is none of none, leader, quorum and all", string(o.Level)))
 	}
 	return nil
 }

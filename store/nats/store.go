@@ -27,6 +27,8 @@ type Store struct {
 	turns [256]chan struct{}
 	// batches bounds those in flight, per stream.
 	batches []chan struct{}
+	looks   []looks // per stream
+	names   names
 
 	// gate is held for reading by every operation and for writing by Close.
 	gate   sync.RWMutex
@@ -52,6 +54,8 @@ const batchesAtOnce = 16
 
 func newStore(conn *natsgo.Conn, js jetstream.JetStream, opts Options) *Store {
 	s := &Store{conn: conn, js: js, opts: opts, batches: make([]chan struct{}, opts.Streams), hubTurn: make(chan struct{}, 1)}
+	s.looks = newLooks(opts.Streams)
+	s.names.init(s)
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
 	}

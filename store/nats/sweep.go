@@ -20,7 +20,7 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	}
 	defer s.leave()
 	s.refresh()
-	sw := sweep{s: s, opts: opts}
+	sw := sweep{s: s, opts: opts, copies: make(map[int]uint64)}
 	err := sw.run(ctx)
 	if len(sw.ends) > 0 {
 		return sw.ends, nil // what has ended is said once or never
@@ -35,6 +35,7 @@ type sweep struct {
 	due    []state.Key // expired, to be ended
 	ends   []state.End
 	forgot int
+	copies map[int]uint64 // up to where all mirrors of a stream have it
 }
 
 func (sw *sweep) run(ctx context.Context) error {
@@ -46,10 +47,9 @@ func (sw *sweep) run(ctx context.Context) error {
 		}
 		switch {
 		case sl.tomb != nil && sw.forgot < limit && !now.Before(fromMillis(sl.tomb.Due)):
-			if err := sw.s.forget(ctx, sl); err != nil {
+			if err := sw.forget(ctx, sl); err != nil {
 				return err
 			}
-			sw.forgot++
 		case sl.rec != nil && sl.rec.Expired(now) && (sw.opts.Kind == "" || sl.rec.Kind == sw.opts.Kind):
 			sw.due = append(sw.due, sl.rec.Key())
 		}
@@ -110,6 +110,24 @@ func (s *Store) expire(ctx context.Context, key state.Key) (*state.End, error) {
 	return ended, err
 }
 
+// forget removes a tombstone that is due, if all mirrors have it: one that has
+// not would keep the record instead, and never hear of its end.
+func (sw *sweep) forget(ctx context.Context, sl slot) error {
+	upto, known := sw.copies[sl.stream]
+	if !known {
+		var err error
+		if upto, err = sw.s.mirrored(ctx, sl.stream); err != nil {
+			sw.s.opts.Logger.Info("nats store: tombstones stay, since mirrors do not answer", "stream", sw.s.streamName(sl.stream), "error", err)
+		}
+		sw.copies[sl.stream] = upto
+	}
+	if upto < sl.seq {
+		return nil
+	}
+	sw.forgot++
+	return sw.s.forget(ctx, sl)
+}
+
 // forget removes a tombstone, if it is still the same, and what events its
 // record had before that. Nothing is appended once the record has ended.
 func (s *Store) forget(ctx context.Context, sl slot) error {
@@ -119,6 +137,9 @@ func (s *Store) forget(ctx context.Context, sl slot) error {
 		}
 	}
 	// One that it does not remove is there for the next sweep.
-	_, err := ask[doneAnswer](ctx, s, "STREAM.MSG.DELETE."+s.streamName(sl.stream), map[string]any{"seq": sl.seq, "no_erase": true})
+	_, err := ask[doneAnswer](ctx, s, "STREAM.MSG.DELETE."+s.called(sl.stream), map[string]any{"seq": sl.seq, "no_erase": true})
+	if err == nil {
+		s.purgeMirrors(sl.stream, s.recordSubject(sl.key), sl.seq)
+	}
 	return err
 }

@@ -35,7 +35,8 @@ type Target struct {
 //	name         begins the names of streams (coatcheck)
 //	streams      how many share the records (8); fixed once they are there
 //	replicas     on how many servers each is kept (3 in a cluster, else 1)
-//	replication  none or quorum: refused if the replicas do not give it
+//	replication  none, leader, quorum or all: refused if the replicas do not give it
+//	mirrors      with leader: on how many more servers each is copied (2)
 //	sync         always: declares that the server syncs each write
 //	timeout      of an operation (5s)
 //	clock_error  how far the servers' clocks may be apart (100ms)
@@ -66,7 +67,7 @@ func ParseURL(text string) (Target, error) {
 	p := urlparam.New(values, invalid)
 	t.Servers = servers(p, strings.TrimSuffix(rest, "/"))
 	t.Options = Options{
-		Name: p.Text("name"), Streams: p.Number("streams", 1), Replicas: p.Number("replicas", 1),
+		Name: p.Text("name"), Streams: p.Number("streams", 1), Replicas: p.Number("replicas", 1), Mirrors: p.Number("mirrors", 1),
 		Level: state.Replication(p.Text("replication")), Timeout: p.Duration("timeout"),
 		ClockError: p.Duration("clock_error"), Unswept: p.Duration("unswept"),
 	}
@@ -112,6 +113,30 @@ func OpenURL(ctx context.Context, text string) (*Store, error) {
 
 // Open connects and opens the store, which closes the connection.
 func (t Target) Open(ctx context.Context) (*Store, error) {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Open(ctx, conn, t.Options)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s.owned = true
+	return s, nil
+}
+
+// Promote connects and promotes mirrors; see [Promote].
+func (t Target) Promote(ctx context.Context, dry bool) ([]Promotion, error) {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return Promote(ctx, conn, t.Options, dry)
+}
+
+func (t Target) connect(ctx context.Context) (*natsgo.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -139,13 +164,7 @@ func (t Target) Open(ctx context.Context) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to nats at %s: %w: %w", strings.Join(t.Servers, ", "), state.ErrUnavailable, err)
 	}
-	s, err := Open(ctx, conn, t.Options)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	s.owned = true
-	return s, nil
+	return conn, nil
 }
 
 // servers are the hosts of a URL, each with its port.

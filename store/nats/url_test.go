@@ -34,6 +34,9 @@ func TestParseURLReadsEverything(t *testing.T) {
 	if got.Username != "ann" || got.Password != "s@cret" || got.TLS != nil {
 		t.Errorf("login %q, %q", got.Username, got.Password)
 	}
+	if got, err := nats.ParseURL("nats://h?replication=leader&mirrors=1"); err != nil || got.Options.Level != state.ReplicateLeader || got.Options.Mirrors != 1 {
+		t.Errorf("leader with a mirror: %+v, %v", got.Options, err)
+	}
 	if got, err := nats.ParseURL("tls://token@h"); err != nil || got.TLS == nil || got.Token != "token" {
 		t.Errorf("tls with a token: %+v, %v", got, err)
 	}
@@ -45,7 +48,7 @@ func TestParseURLRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"nats://h:0": "port", "nats://u:hunter2@h:x": "port", "nats://u:hunter2@": "nats://HOST:4222", "nats://u:hunter2%zz@h": "%XX",
 		"nats://h?streams=0": "streams", "nats://h?streams=257": "streams", "nats://h?replicas=9": "replicas", "nats://h?pool=3": "pool",
 		"nats://h?timeout=5": "timeout", "nats://h?timeout=1s&timeout=2s": "twice", "nats://h?name=a.b": "name", "nats://h?sync=never": "sync",
-		"nats://h?replication=all": "none or quorum", "nats://h?replication=leader": "none or quorum", "nats://h?replication=most": "none and quorum",
+		"nats://h?replication=all&replicas=1": "two replicas", "nats://h?replication=most": "quorum and all", "nats://h?replication=leader&replicas=3": "one replica", "nats://h?mirrors=2&replication=all": "replication=leader", "nats://h?replication=leader&mirrors=5": "from 1 to 4",
 		"nats://h?replication=none&replicas=3": "quorum", "nats://h?replication=quorum&replicas=1": "two replicas",
 		"nats://h?ca=/tmp/x": "scheme tls", "tls://h?ca=/does/not/exist": "PEM", "tls://h?cert=/does/not/exist": "PEM", "nats://h?unswept=1h": "24h",
 	} {
@@ -86,7 +89,7 @@ func TestTheNumberOfStreamsAndReplicasMustFit(t *testing.T) {
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	open(t, conn, nats.Options{})
-	for _, o := range []nats.Options{{Streams: 3}, {Streams: 2, Level: state.ReplicateQuorum}, {Streams: 2, Replicas: 3}} {
+	for _, o := range []nats.Options{{Streams: 3}, {Level: state.ReplicateQuorum}, {Level: state.ReplicateAll}, {Streams: 2, Replicas: 3}} {
 		if _, err := nats.Open(within(t, time.Minute), conn, o); !errors.Is(err, state.ErrInvalid) {
 			t.Errorf("%+v: %v", o, err)
 		}

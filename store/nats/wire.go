@@ -62,12 +62,14 @@ func (f failure) leaderless() bool { return f.Error != nil && f.Error.ErrorCode 
 
 // get asks the leader of a stream for the last message of a subject.
 func (s *Store) get(ctx context.Context, stream int, subject string) (message, error) {
-	a, err := ask[getAnswer](ctx, s, "STREAM.MSG.GET."+s.streamName(stream), map[string]any{"last_by_subj": subject})
+	a, err := ask[getAnswer](ctx, s, "STREAM.MSG.GET."+s.called(stream), map[string]any{"last_by_subj": subject})
 	switch {
 	case err != nil:
 		return message{}, err
 	case a.Error != nil && a.Error.ErrorCode == codeNoMessage:
 		return message{}, nil
+	case a.Error != nil && a.Error.ErrorCode == codeNoStream:
+		return message{}, unavailable("read", errors.Join(a.Error, s.moved(ctx, stream)))
 	case a.Error != nil:
 		return message{}, unavailable("read", a.Error)
 	case a.Message == nil:
@@ -95,9 +97,12 @@ func (s *Store) info(ctx context.Context, stream int, filter string, offset int)
 	if filter != "" {
 		question["subjects_filter"], question["offset"] = filter, offset
 	}
-	a, err := ask[infoAnswer](ctx, s, "STREAM.INFO."+s.streamName(stream), question)
+	a, err := ask[infoAnswer](ctx, s, "STREAM.INFO."+s.called(stream), question)
 	if err != nil {
 		return nil, err
+	}
+	if a.Error != nil && a.Error.ErrorCode == codeNoStream {
+		return nil, unavailable("ask", errors.Join(a.Error, s.moved(ctx, stream)))
 	}
 	if a.Error != nil {
 		return nil, unavailable("ask", a.Error)

@@ -58,9 +58,9 @@ func (p *put) message(id string) *natsgo.Msg {
 	return m
 }
 
-// write writes all messages or none. It returns errConflict if a condition did
-// not hold, else what the contract has.
-func (s *Store) write(ctx context.Context, stream int, puts ...put) (uint64, error) {
+// putAll writes all messages or none, and returns the sequence of the last one.
+// It returns errConflict if a condition did not hold, else what the contract has.
+func (s *Store) putAll(ctx context.Context, stream int, puts ...put) (uint64, error) {
 	if len(puts) > 1 {
 		select {
 		case s.batches[stream] <- struct{}{}:

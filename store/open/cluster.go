@@ -7,16 +7,12 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/nats/embedded"
 )
 
 // openCluster starts the node that the URL names, and opens what its cluster
 // keeps.
 func (u URL) openCluster(ctx context.Context, opts Options) (Store, error) {
-	if l := opts.Replication; l == state.ReplicateLeader || l == state.ReplicateAll {
-		return nil, &ReplicationError{Store: u.String(), Asked: l, Have: state.ReplicateQuorum}
-	}
 	node, err := embedded.ParseURL(u.text)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", u, err) // the environment has changed since

@@ -25,7 +25,7 @@ func TestLevelsReachNATS(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, level := range []state.Replication{state.ReplicateQuorum, state.ReplicateAll} {
+	for _, level := range []state.Replication{state.ReplicateLeader, state.ReplicateQuorum, state.ReplicateAll} {
 		if _, err := open.Open(t.Context(), url, open.Options{Replication: level}); !errors.Is(err, state.ErrInvalid) || !strings.Contains(err.Error(), string(level)) {
 			t.Errorf("%s with one server: %v", level, err)
 		}

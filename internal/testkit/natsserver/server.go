@@ -6,6 +6,7 @@ package natsserver
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -28,6 +29,8 @@ const patience = 60 * time.Second
 type Server struct {
 	t    testing.TB
 	bin  string
+	name string
+	dir  string
 	args []string
 	port int
 
@@ -65,8 +68,8 @@ func StartCluster(t testing.TB, n int, args ...string) []*Server {
 
 func prepare(t testing.TB, bin, name string, port int, args ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: bin, port: port}
-	s.args = append([]string{"-name", name, "-port", strconv.Itoa(port), "-dir", t.TempDir()}, args...)
+	s := &Server{t: t, bin: bin, name: name, dir: t.TempDir(), port: port}
+	s.args = append([]string{"-name", name, "-port", strconv.Itoa(port), "-dir", s.dir}, args...)
 	t.Cleanup(s.Kill)
 	return s
 }
@@ -98,6 +101,9 @@ func freePort(t testing.TB) int {
 // Addr is the host and port of the server.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
+// Name is the server's in its cluster.
+func (s *Server) Name() string { return s.name }
+
 // URL is where clients find it.
 func (s *Server) URL() string { return "nats://" + s.Addr() }
 
@@ -115,6 +121,24 @@ func (s *Server) Launch() {
 			s.Kill()
 			s.t.Fatalf("the server on %s does not listen\n%s", s.Addr(), s.output)
 		}
+	}
+}
+
+// Wipe removes all that a server that was killed has stored, as if its disk was
+// lost.
+func (s *Server) Wipe() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		s.t.Fatalf("server %s runs: kill it before", s.name)
+	}
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
 

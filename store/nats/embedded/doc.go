@@ -30,6 +30,10 @@
 // A folder that is lost is no problem while two other nodes have theirs: start
 // the node with an empty one.
 //
+// [Options.Level] may ask for more or for less: all nodes that keep a record, or
+// one of them, which others follow. Then a node that is lost takes with it what
+// these had not got, and [Promote] puts their copies in its place.
+//
 // # Security
 //
 // Clients have no listener but one on the loopback interface, whose random

@@ -40,7 +40,7 @@ func (s *Server) raise(ctx context.Context) error {
 	defer cancel()
 	streams := s.js.ListStreams(ctx)
 	for info := range streams.Info() {
-		if info.Config.Replicas >= want {
+		if info.Config.Replicas >= want || info.Config.Mirror != nil {
 			continue
 		}
 		config := info.Config

@@ -28,6 +28,9 @@ type Stream struct {
 	Current   int      `json:"current"`   // nodes that have everything, with the leader; but for what is under way
 	Replicas  int      `json:"replicas"`  // nodes that are to keep it
 
+	// Mirrors are nodes that have a copy, which may be behind.
+	Mirrors []string `json:"mirrors,omitempty"`
+
 	behind map[string]bool
 }
 
@@ -44,12 +47,21 @@ func (s *Stream) KeptBy(name string) bool {
 // Streams are the parts of what the cluster keeps, by name.
 func (s *Server) Streams(ctx context.Context) ([]Stream, error) {
 	var all []Stream
+	mirrors := make(map[string][]string)
 	list := s.js.ListStreams(ctx)
 	for info := range list.Info() {
-		all = append(all, newStream(info))
+		st := newStream(info)
+		if m := info.Config.Mirror; m != nil {
+			mirrors[m.Name] = append(mirrors[m.Name], st.Leader)
+			continue
+		}
+		all = append(all, st)
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("ask the cluster what it keeps: %w", err)
+	}
+	for i := range all {
+		all[i].Mirrors = slices.Sorted(slices.Values(mirrors[all[i].Name]))
 	}
 	slices.SortFunc(all, func(a, b Stream) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil

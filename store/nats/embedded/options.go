@@ -51,14 +51,19 @@ type Options struct {
 	// at once, loses what was acknowledged since. The process may be killed.
 	NoSync bool
 	// Replicas is how many nodes keep each record once there are as many: 1,
-	// 3 or 5. Zero: 3.
+	// 3 or 5. Zero: 3; with [state.ReplicateAll] 5 if the cluster is first made
+	// of as many.
 	Replicas int
 
 	// Level is when a write is acknowledged by the store of [Open]:
-	// [state.ReplicateNone], when the one node that keeps it has it, or
-	// [state.ReplicateQuorum], when a majority of three or more have it. Empty:
-	// quorum from three nodes on.
+	// [state.ReplicateNone], when the one node that keeps it has it;
+	// [state.ReplicateLeader], the same, and others get copies afterwards;
+	// [state.ReplicateQuorum], when a majority of three or more have it;
+	// [state.ReplicateAll], when all that keep it have it. Empty: quorum from
+	// three nodes on.
 	Level state.Replication
+	// Mirrors is how many nodes get copies with [state.ReplicateLeader]. Zero: 2.
+	Mirrors int
 
 	Logger *slog.Logger // nil: nothing is logged
 
@@ -123,12 +128,23 @@ func (o *Options) checkLevel() error {
 			return fmt.Errorf("replication none is one replica, not %d: leave out one of the two", o.Replicas)
 		}
 		o.Replicas = 1
-	case state.ReplicateQuorum:
+	case state.ReplicateLeader:
+		if o.Nodes < 3 || o.Replicas > 1 {
+			return errors.New("replication leader takes three nodes, one of which keeps each record, and others copies: write peers=HOST:PORT,HOST:PORT,HOST:PORT, and leave replicas out")
+		}
+		o.Replicas = 1
+	case state.ReplicateQuorum, state.ReplicateAll:
 		if o.Nodes < 3 || o.Replicas == 1 {
-			return errors.New("replication quorum takes three nodes that keep each record: write peers=HOST:PORT,HOST:PORT,HOST:PORT, or leave replication out")
+			return fmt.Errorf("replication %s takes three nodes that keep each record: write peers=HOST:PORT,HOST:PORT,HOST:PORT, or leave replication out", o.Level)
+		}
+		if o.Level == state.ReplicateAll && o.Replicas == 0 && o.Nodes >= 5 {
+			o.Replicas = 5
 		}
 	default:
-		return fmt.Errorf("replication %s is not kept by a cluster of its own: write none or quorum, or leave it out", o.Level)
+		return fmt.Errorf("replication %s is not known: write none, leader, quorum or all, or leave it out", o.Level)
+	}
+	if o.Mirrors < 0 || o.Mirrors > 4 || o.Mirrors > 0 && o.Level != state.ReplicateLeader {
+		return errors.New("mirrors are from 1 to 4, and go with replication=leader")
 	}
 	if o.Replicas == 0 {
 		o.Replicas = defaultReplicas

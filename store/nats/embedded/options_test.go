@@ -34,7 +34,10 @@ func TestOptionsThatCannotWorkAreExplained(t *testing.T) {
 		"write 1, 3 or 5":               func(o *Options) { o.Replicas = 2 },
 		"leave out one of the two":      func(o *Options) { o.Level, o.Replicas = state.ReplicateNone, 3 },
 		"quorum takes three nodes":      func(o *Options) { o.Level = state.ReplicateQuorum },
-		"write none or quorum":          func(o *Options) { o.Level = state.ReplicateAll },
+		"all takes three nodes":         func(o *Options) { o.Level = state.ReplicateAll },
+		"leader takes three nodes":      func(o *Options) { o.Level = state.ReplicateLeader },
+		"go with replication=leader":    func(o *Options) { o.Mirrors = 2 },
+		"is not known":                  func(o *Options) { o.Level = "most" },
 		"give all nodes a secret":       func(o *Options) { o.Listen = "0.0.0.0:7001" },
 		"the secret can be guessed":     func(o *Options) { o.Secret = "short" },
 	} {

@@ -40,12 +40,27 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return &Store{Store: s, node: node}, nil
 }
 
+// Promote starts a node, which no other process may run meanwhile, and promotes
+// mirrors in its cluster; see [nats.Promote]. It takes a majority of the nodes.
+func Promote(ctx context.Context, opts Options, dry bool) (_ []nats.Promotion, err error) {
+	opts.Level = state.ReplicateLeader // or the node would have more replicas made
+	node, err := Start(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	return nats.Promote(ctx, node.conn, node.storeOptions(), dry)
+}
+
 // open opens the store, and again when its streams are kept by as many nodes as
 // they are to be, since what it promises depends on that.
 func (s *Server) open(ctx context.Context) (*nats.Store, error) {
 	store, err := nats.Open(ctx, s.conn, s.storeOptions())
-	if err != nil || s.opts.Nodes < 3 || s.opts.Replicas < 3 || store.Guarantees().Replication == state.ReplicateQuorum {
+	if err != nil || s.opts.Nodes < 3 || s.opts.Replicas < 3 {
 		return store, err
+	}
+	if s.opts.Level != state.ReplicateAll && store.Guarantees().Replication == state.ReplicateQuorum {
+		return store, nil
 	}
 	if err := store.Close(); err != nil {
 		return nil, err
@@ -53,22 +68,31 @@ func (s *Server) open(ctx context.Context) (*nats.Store, error) {
 	if err := s.raised(ctx); err != nil {
 		return nil, err
 	}
-	return nats.Open(ctx, s.conn, s.storeOptions())
+	opts := s.storeOptions()
+	if s.opts.Level == state.ReplicateAll {
+		opts.Level = state.ReplicateAll
+	}
+	return nats.Open(ctx, s.conn, opts)
 }
 
-// raised waits until each stream is to be kept by three nodes. Unless that was
-// asked for, it does not wait for ever: a third node may be long in coming.
+// raised waits until each stream is to be kept by three nodes, or by all that are
+// to keep it if that is when a write is acknowledged. Unless that was asked for,
+// it does not wait for ever: a third node may be long in coming.
 func (s *Server) raised(ctx context.Context) error {
 	if s.opts.Level == "" {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, raiseWait)
 		defer cancel()
 	}
+	want := 3
+	if s.opts.Level == state.ReplicateAll {
+		want = s.opts.Replicas
+	}
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
 		streams, err := s.Streams(ctx)
-		if err == nil && !slices.ContainsFunc(streams, func(st Stream) bool { return st.Replicas < 3 }) {
+		if err == nil && !slices.ContainsFunc(streams, func(st Stream) bool { return st.Replicas < want }) {
 			return nil
 		}
 		select {
@@ -76,7 +100,7 @@ func (s *Server) raised(ctx context.Context) error {
 			if s.opts.Level == "" {
 				return nil
 			}
-			return fmt.Errorf("three nodes do not keep each record yet: start the others: %w", ctx.Err())
+			return fmt.Errorf("%d nodes do not keep each record yet: start the others: %w", want, ctx.Err())
 		case <-tick.C:
 		}
 	}
@@ -90,6 +114,9 @@ func (s *Server) storeOptions() nats.Options {
 	}
 	if s.opts.Replicas == 1 {
 		opts.Level = state.ReplicateNone
+	}
+	if s.opts.Level == state.ReplicateLeader {
+		opts.Level, opts.Mirrors = state.ReplicateLeader, s.opts.Mirrors
 	}
 	return opts
 }

@@ -34,6 +34,7 @@ var known = map[string]func(*Options, string) error{
 	"secret-file": func(o *Options, v string) error { o.SecretFile = v; return nil },
 	"nodes":       func(o *Options, v string) error { return number(&o.Nodes, v) },
 	"replicas":    func(o *Options, v string) error { return number(&o.Replicas, v) },
+	"mirrors":     func(o *Options, v string) error { return number(&o.Mirrors, v) },
 	"sync":        setSync,
 	"replication": func(o *Options, v string) (err error) { o.Level, err = state.ParseReplication(v); return err },
 	"tls-cert":    func(o *Options, v string) error { o.files().Cert = v; return nil },
@@ -42,9 +43,9 @@ var known = map[string]func(*Options, string) error{
 }
 
 // ParseURL reads cluster:?name=a&listen=HOST:PORT and more parameters: peers,
-// with commas between them, nodes, replicas, replication (Level), dir, secret-file, tls-cert,
-// tls-key, tls-ca as the [Options] of these names, and sync=always, the default,
-// or sync=interval, which is NoSync. Without dir the folder is
+// with commas between them, nodes, replicas, replication (Level), mirrors, dir,
+// secret-file, tls-cert, tls-key, tls-ca as the [Options] of these names, and
+// sync=always, the default, or sync=interval, which is NoSync. Without dir the folder is
 // coatcheck-data/NAME. It checks what can be checked without reaching out. Its
 // errors repeat no secret.
 func ParseURL(text string) (Options, error) {
