@@ -87,6 +87,12 @@ func (f *fleet) pick(n int) *server {
 	return f.replicas[n%len(f.replicas)]
 }
 
+func (f *fleet) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.replicas)
+}
+
 // forget drops a replica that ended.
 func (f *fleet) forget(s *server) {
 	f.balancer.remove(s)
@@ -162,7 +168,7 @@ func (f *fleet) caughtUp() bool {
 		}
 		nodes++
 	}
-	return nodes == len(f.replicas)
+	return nodes == f.size()
 }
 
 // ask runs a command of operators.
@@ -190,9 +196,7 @@ func (f *fleet) owners() map[string]bool {
 // ownersAreAlive makes sure that what "sessions list" says of owners is so.
 func (f *fleet) ownersAreAlive() {
 	f.t.Helper()
-	f.mu.Lock()
-	n := len(f.replicas)
-	f.mu.Unlock()
+	n := f.size()
 	if owners := f.owners(); len(owners) == 0 || len(owners) > n {
 		f.t.Errorf("sessions have %d owners, there are %d replicas", len(owners), n)
 	}

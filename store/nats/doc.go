@@ -21,10 +21,12 @@
 // operation's time is over. So does what meets a stream without a leader, which
 // the server says, and nothing is written: one that ends in order is followed by
 // another at once. Then it is [state.ErrUnavailable]. What gets no answer, since
-// a leader that ends takes it along or leaves it to the next, is looked for by an
-// id in its header, and sent again with the same conditions if it is not there:
-// it is written once at most. Only if that does not tell is it
-// [state.ErrUnknownOutcome]. Nothing else is ever repeated.
+// a leader that ends takes it along or leaves it to the next, or is refused
+// without a reason that can be seen, since a leader that was cut off does not
+// know of its successor, is looked for by an id in its header, and sent again
+// with the same conditions if it is not there: it is written once at most. Only
+// if that does not tell is it [state.ErrUnknownOutcome]. Nothing else is ever
+// repeated.
 //
 // A total limit is counted before the Create, by reading all records of the
 // namespace. It may be exceeded by what is created at the same moment. Sweep,

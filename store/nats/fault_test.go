@@ -204,7 +204,8 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 		_, err := s.Get(within(t, time.Second), key)
 		return err
 	})
-	l := startLoad(t, s, 2)
+	// However busy the disk is.
+	l := startLoad(t, open(t, connect(t, server.URL()), nats.Options{Timeout: patience}), 2)
 	await(t, "writes after the pause", &l.done, 20)
 	l.finish()
 }

@@ -123,3 +123,26 @@ func doneOnce(t *testing.T, s, other *nats.Store, lose func()) {
 		t.Errorf("of what was done once, %v was told", told)
 	}
 }
+
+// A leader that was cut off hears writes before it hears that there is another.
+// It refuses them at once, which is heard before the other has stored them.
+func TestARefusalByAFormerLeaderIsNotBelieved(t *testing.T) {
+	server := natsserver.Start(t)
+	conn := connect(t, server.URL())
+	former := connect(t, server.URL())
+	s, other := open(t, conn, nats.Options{Streams: 1, Timeout: patience}), open(t, conn, nats.Options{Streams: 1})
+	var armed atomic.Bool
+	sub, err := former.Subscribe("coatcheck-0.r.>", func(m *natsgo.Msg) {
+		if m.Reply != "" && armed.CompareAndSwap(true, false) {
+			_ = m.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}`)) // whoever asked may be gone
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sub.Unsubscribe() }) // the connection ends with the test
+	if err := former.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	doneOnce(t, s, other, func() { armed.Store(true) })
+}

@@ -1,11 +1,13 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,7 +25,8 @@ const writeHeader = "Coatcheck-Write"
 const writeWait = time.Second
 
 var (
-	// errConflict: a condition of a write did not hold; nothing was written.
+	// errConflict: a condition of a write did not hold; nothing was written, as
+	// far as whoever says so knows.
 	errConflict = errors.New("a write was in the way")
 	// errSilent: there was no answer to a write.
 	errSilent = errors.New("no answer")
@@ -71,43 +74,68 @@ func (s *Store) putAll(ctx context.Context, stream int, puts ...put) (uint64, er
 	}
 	id := nuid.Next()
 	seq, err := s.send(ctx, id, puts)
-	if errors.Is(err, errSilent) {
-		return s.resend(ctx, stream, id, puts, err)
+	if errors.Is(err, errSilent) || errors.Is(err, errConflict) {
+		return s.resolve(ctx, stream, id, puts, err)
 	}
 	return seq, err
 }
 
-// resendTries bounds how often a write is sent again that meets conflicts.
-const resendTries = 10
-
-// resend does a write again that was not answered. Its conditions let only one
-// of the two through, and the id tells whether it was one of them.
-func (s *Store) resend(ctx context.Context, stream int, id string, puts []put, lost error) (uint64, error) {
-	last := &puts[len(puts)-1]
-	for tries, longest := 0, 2*time.Millisecond; tries < resendTries; longest = min(2*longest, 100*time.Millisecond) {
-		m, err := s.get(ctx, stream, last.subject)
+// resolve finds out what became of a write that was refused or not answered. A
+// refusal alone says little: a leader that was cut off refuses at once what its
+// successor is about to store. Unless what stands there explains it the write is
+// sent again: its conditions let only one through, and the id tells whether it
+// was one of them.
+func (s *Store) resolve(ctx context.Context, stream int, id string, puts []put, why error) (uint64, error) {
+	lost := why // of the first that was not answered, if any was not
+	for longest := 2 * time.Millisecond; ; longest = min(2*longest, 100*time.Millisecond) {
+		found, err := s.look(ctx, stream, id, puts)
 		switch {
 		case err != nil:
 			return 0, unknown(errors.Join(lost, err))
-		case m.writtenBy(id):
-			return m.seq, nil
-		case m.seq != last.seq: // something else is there, which may have come after it
+		case found.written:
+			return found.seq, nil
+		case found.changed && errors.Is(lost, errSilent): // perhaps after it had been written
 			return 0, unknown(lost)
+		case found.changed:
+			return 0, errConflict
+		case !pause(ctx, rand.N(longest)):
+			return 0, unknown(errors.Join(lost, ctx.Err()))
 		}
 		seq, err := s.send(ctx, id, puts)
 		switch {
 		case err == nil:
 			return seq, nil
-		case errors.Is(err, errConflict): // perhaps with the first, which is under way
-			tries++
-		case !errors.Is(err, errSilent) && !errors.Is(err, natsgo.ErrNoResponders):
+		case errors.Is(err, errSilent):
+			lost = err
+		case !errors.Is(err, errConflict) && !errors.Is(err, natsgo.ErrNoResponders):
 			return 0, unknown(errors.Join(lost, err))
 		}
-		if !pause(ctx, rand.N(longest)) {
-			return 0, unknown(errors.Join(lost, ctx.Err()))
+	}
+}
+
+// A finding is what stands in the places of a write.
+type finding struct {
+	written bool // it does, as seq
+	seq     uint64
+	changed bool // something else than what it was to replace
+}
+
+// look compares what stands there with the conditions of a write.
+func (s *Store) look(ctx context.Context, stream int, id string, puts []put) (f finding, err error) {
+	for _, p := range slices.Backward(puts) {
+		subject := cmp.Or(p.guard, p.subject)
+		m, err := s.get(ctx, stream, subject)
+		switch {
+		case err != nil:
+			return f, err
+		case m.writtenBy(id):
+			return finding{written: true, seq: m.seq}, nil
+		// What is older than what was read before is known to a former leader.
+		case m.seq > p.seq || m.seq == 0 && p.seq != 0:
+			f.changed = true
 		}
 	}
-	return 0, unknown(lost)
+	return f, nil
 }
 
 // writtenBy reports whether the message is of the write with that id.
