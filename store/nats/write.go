@@ -75,17 +75,17 @@ func (s *Store) putAll(ctx context.Context, stream int, puts ...put) (uint64, er
 	id := nuid.Next()
 	seq, err := s.send(ctx, id, puts)
 	if errors.Is(err, errSilent) || errors.Is(err, errConflict) {
-		return s.resolve(ctx, stream, id, puts, err)
+		return s.findOut(ctx, stream, id, puts, err)
 	}
 	return seq, err
 }
 
-// resolve finds out what became of a write that was refused or not answered. A
+// findOut finds out what became of a write that was refused or not answered. A
 // refusal alone says little: a leader that was cut off refuses at once what its
 // successor is about to store. Unless what stands there explains it the write is
 // sent again: its conditions let only one through, and the id tells whether it
 // was one of them.
-func (s *Store) resolve(ctx context.Context, stream int, id string, puts []put, why error) (uint64, error) {
+func (s *Store) findOut(ctx context.Context, stream int, id string, puts []put, why error) (uint64, error) {
 	lost := why // of the first that was not answered, if any was not
 	for longest := 2 * time.Millisecond; ; longest = min(2*longest, 100*time.Millisecond) {
 		found, err := s.look(ctx, stream, id, puts)
