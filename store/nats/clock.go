@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nuid"
 )
 
 // resample is how old the last look at the server's clock may be.
@@ -58,7 +56,7 @@ func (c *clock) start(ctx context.Context, s *Store) error {
 
 // sample writes a message and reads when it was stored.
 func (c *clock) sample(ctx context.Context, s *Store) (time.Duration, error) {
-	subject := s.streamName(0) + ".clock." + nuid.Next()
+	subject := s.ownSubject(0)
 	began := time.Now()
 	if _, err := s.putAll(ctx, 0, put{subject: subject, ttl: time.Minute}); err != nil {
 		return 0, err

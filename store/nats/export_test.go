@@ -21,3 +21,6 @@ func Republished(name string, stream int, seq uint64) *natsgo.Msg {
 	m.Header.Set("Nats-Sequence", fmt.Sprint(seq))
 	return m
 }
+
+// LeaseTime is how long a lease holds.
+const LeaseTime = leaseTime

@@ -135,7 +135,7 @@ func (h *hub) lasts(ctx context.Context) ([]mark, error) {
 	var wg sync.WaitGroup
 	for i := range lasts {
 		wg.Go(func() {
-			info, err := h.s.info(ctx, i, "", 0)
+			info, err := h.s.infoOfHeard(ctx, i)
 			if err != nil {
 				errs[i] = err
 				return

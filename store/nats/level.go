@@ -128,7 +128,7 @@ func (l *looks) ask(ctx context.Context, s *Store, stream int, next *look) {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
 		l.begin()
-		next.info, next.err = s.info(ctx, stream, "", 0)
+		next.info, next.err = s.infoUnheld(ctx, stream)
 	case <-ctx.Done():
 		l.begin()
 		next.err = ctx.Err()

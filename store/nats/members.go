@@ -36,7 +36,7 @@ func (s *Store) Members(ctx context.Context) ([]StreamMembers, error) {
 	defer s.leave()
 	all := make([]StreamMembers, s.opts.Streams)
 	for i := range all {
-		info, err := s.info(ctx, i, "", 0)
+		info, err := s.infoUnheld(ctx, i)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (s *Store) ReplicaSet(ctx context.Context, key state.Key) ([]state.Node, er
 		return nil, err
 	}
 	defer s.leave()
-	info, err := s.info(ctx, s.streamOf(key.Ref.Routing()), "", 0)
+	info, err := s.infoUnheld(ctx, s.streamOf(key.Ref.Routing()))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (s *Store) SetReplicas(ctx context.Context, n int) error {
 	defer s.leave()
 	for i := range s.opts.Streams {
 		var config jetstream.StreamConfig
-		info, err := s.info(ctx, i, "", 0)
+		info, err := s.infoUnheld(ctx, i)
 		if err != nil {
 			return err
 		}

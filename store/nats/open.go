@@ -45,6 +45,9 @@ func Open(ctx context.Context, conn *natsgo.Conn, opts Options) (*Store, error) 
 	if err := s.keepMirrors(ctx); err != nil {
 		return nil, err
 	}
+	if s.opts.Replicas > 1 {
+		s.leases = make([]lease, s.opts.Streams)
+	}
 	if err := s.clock.start(ctx, s); err != nil {
 		return nil, err
 	}

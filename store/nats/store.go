@@ -30,6 +30,8 @@ type Store struct {
 	looks   []looks // per stream
 	names   names
 
+	leases []lease // by stream; nil: none is needed
+
 	// gate is held for reading by every operation and for writing by Close.
 	gate   sync.RWMutex
 	closed bool // guarded by gate

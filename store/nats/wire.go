@@ -62,7 +62,16 @@ func (f failure) leaderless() bool { return f.Error != nil && f.Error.ErrorCode 
 
 // get asks the leader of a stream for the last message of a subject.
 func (s *Store) get(ctx context.Context, stream int, subject string) (message, error) {
-	a, err := ask[getAnswer](ctx, s, "STREAM.MSG.GET."+s.called(stream), map[string]any{"last_by_subj": subject})
+	stands := func(ctx context.Context, _ held, a getAnswer) error {
+		switch {
+		case a.Message != nil:
+			return s.stands(ctx, stream, subject, a.Message.Seq)
+		case a.Error != nil && a.Error.ErrorCode == codeNoMessage:
+			return s.stands(ctx, stream, subject, 0)
+		}
+		return nil
+	}
+	a, err := read(ctx, s, stream, "STREAM.MSG.GET."+s.called(stream), map[string]any{"last_by_subj": subject}, stands)
 	switch {
 	case err != nil:
 		return message{}, err
@@ -97,17 +106,32 @@ func (s *Store) info(ctx context.Context, stream int, filter string, offset int)
 	if filter != "" {
 		question["subjects_filter"], question["offset"] = filter, offset
 	}
-	a, err := ask[infoAnswer](ctx, s, "STREAM.INFO."+s.called(stream), question)
-	if err != nil {
+	known := func(_ context.Context, h held, a infoAnswer) error {
+		if a.Error == nil && (a.Cluster == nil || a.Cluster.Leader != h.leader) {
+			return errDoubtful
+		}
+		return nil
+	}
+	a, err := read(ctx, s, stream, "STREAM.INFO."+s.called(stream), question, known)
+	return s.checkInfo(ctx, stream, &a, err)
+}
+
+// infoUnheld asks whoever takes itself for the leader.
+func (s *Store) infoUnheld(ctx context.Context, stream int) (*infoAnswer, error) {
+	a, err := ask[infoAnswer](ctx, s, "STREAM.INFO."+s.called(stream), map[string]any{})
+	return s.checkInfo(ctx, stream, &a, err)
+}
+
+func (s *Store) checkInfo(ctx context.Context, stream int, a *infoAnswer, err error) (*infoAnswer, error) {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if a.Error != nil && a.Error.ErrorCode == codeNoStream {
+	case a.Error != nil && a.Error.ErrorCode == codeNoStream:
 		return nil, unavailable("ask", errors.Join(a.Error, s.moved(ctx, stream)))
-	}
-	if a.Error != nil {
+	case a.Error != nil:
 		return nil, unavailable("ask", a.Error)
 	}
-	return &a, nil
+	return a, nil
 }
 
 // ask makes a request that changes nothing, or nothing more when it is made
