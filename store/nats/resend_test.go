@@ -72,7 +72,7 @@ func TestAWriteWithoutAnAnswerIsDoneOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(conn.Close)
-			doneOnce(t, open(t, conn, nats.Options{Streams: 1, Timeout: patience}), open(t, connect(t, server.URL()), nats.Options{Streams: 1}),
+			doneOnce(t, open(t, conn, nats.Options{Streams: 1, Timeout: 10 * time.Second}), open(t, connect(t, server.URL()), nats.Options{Streams: 1}),
 				func() { lose(between).Store(true) })
 			if got := between.lost.Load(); got != 3 {
 				t.Errorf("%d messages were lost, want 3", got)

@@ -20,9 +20,10 @@ import (
 // writeHeader has the id of the write that a message came with.
 const writeHeader = "Coatcheck-Write"
 
-// writeWait bounds one attempt at a write. A leader that ends while it has one
-// says nothing of it, though another may store it.
-const writeWait = time.Second
+// writeTries is how many attempts at a write find room in the time of an
+// operation. A leader that ends while it has one says nothing of it, though
+// another may store it; one that is busy answers late, and that is known best.
+const writeTries = 4
 
 var (
 	// errConflict: a condition of a write did not hold; nothing was written, as
@@ -189,7 +190,7 @@ func (s *Store) publish(ctx context.Context, m *natsgo.Msg) (uint64, error) {
 	if !s.conn.IsConnected() {
 		return 0, unavailable("write to", natsgo.ErrDisconnected)
 	}
-	try, done := context.WithTimeout(ctx, writeWait)
+	try, done := context.WithTimeout(ctx, s.opts.Timeout/writeTries)
 	defer done()
 	answer, err := s.conn.RequestMsgWithContext(try, m)
 	switch {
