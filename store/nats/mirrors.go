@@ -20,6 +20,9 @@ const (
 	placeWait = 50 * time.Millisecond
 	// placeLong is how long is waited for a server to have what is placed.
 	placeLong = 3 * time.Second
+	// followLong is how long is waited for a mirror to be placed and to hear of its
+	// stream. One that missed that asks again after half a minute at the earliest.
+	followLong = 6 * time.Second
 	// mirrorWait bounds what is asked of one mirror, whose server may be gone.
 	mirrorWait = time.Second
 	// stepWait bounds a step of making mirrors. It is less than what a server has
@@ -209,6 +212,9 @@ func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 		}
 		if err == nil && (info.Config.Mirror == nil || follows(info)) {
 			return nil
+		}
+		if err == nil && info.Config.Replicas == 1 && time.Since(began) > followLong {
+			return s.js.DeleteStream(ctx, name) // it is made anew
 		}
 		if err == nil && info.Config.Replicas > 1 {
 			target := target(info, used, i+k)
