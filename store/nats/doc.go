@@ -35,10 +35,13 @@
 // # Reads
 //
 // All reads are answered by the leader of the stream. JetStream has no read
-// index: a leader that was stopped for so long that another was elected may,
-// when it wakes, answer some reads from before for about 20 milliseconds, until
-// it hears of the other. Writes are not affected: theirs are compared by the
-// majority. A single server has no such moment.
+// index: a leader that was cut off, or stopped, answers what it has until it
+// hears that another was elected. So with several replicas what is read counts
+// only within a lease that a majority has renewed, and if nobody can take
+// himself for the leader of before; else it is confirmed by a write that changes
+// nothing, as long as a server is away that led the stream. Without a majority
+// nothing can be read. While leaders do not change, reads show the last write; in
+// any case they are not older than 2.5 seconds, which Guarantees declares.
 //
 // # Time
 //

@@ -62,7 +62,7 @@ func (s *Store) declare() {
 		Replication: state.ReplicateNone,
 	}
 	if s.opts.Replicas > 1 {
-		s.guarantees.Replication = state.ReplicateQuorum
+		s.guarantees.Replication, s.guarantees.Staleness = state.ReplicateQuorum, leaseTime
 	}
 	if l := s.opts.Level; l == state.ReplicateAll || l == state.ReplicateLeader {
 		s.guarantees.Replication = l
