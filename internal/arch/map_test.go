@@ -43,7 +43,7 @@ func owners() map[string][]string {
 		"github.com/mark3labs/mcp-go":            {"mcp/mcpgo", "e2e", "bench"},
 		"github.com/alecthomas/kong":             {"cmd"},
 		"pgregory.net/rapid":                     {"state/statetest"},
-		"github.com/anishathalye/porcupine":      {"state/statetest"},
+		"github.com/anishathalye/porcupine":      {"state/statetest", "internal/testkit"},
 		"go.uber.org/goleak":                     {},
 		"github.com/chromedp":                    {},
 		"testing":                                {"state/statetest", "internal/testkit"},

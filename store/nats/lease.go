@@ -158,7 +158,7 @@ func (s *Store) renew(stream int, r *renewal) {
 	ctx, cancel := context.WithTimeout(s.ctx, readWait)
 	defer cancel()
 	began := time.Now()
-	seq, err := s.putAll(ctx, stream, put{subject: s.ownSubject(stream), ttl: time.Minute})
+	seq, err := s.send(ctx, nuid.Next(), []put{{subject: s.ownSubject(stream), ttl: time.Minute}})
 	var info *infoAnswer
 	if err == nil {
 		info, err = s.infoUnheld(ctx, stream)

@@ -18,9 +18,10 @@ import (
 )
 
 // connect connects to a server, until the test is over.
-func connect(t testing.TB, url string) *natsgo.Conn {
+func connect(t testing.TB, url string, more ...natsgo.Option) *natsgo.Conn {
 	t.Helper()
-	conn, err := natsgo.Connect(url, natsgo.ReconnectBufSize(-1), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
+	opts := []natsgo.Option{natsgo.ReconnectBufSize(-1), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50 * time.Millisecond)}
+	conn, err := natsgo.Connect(url, append(opts, more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
@@ -83,11 +84,11 @@ func TestRubbishOnTheChannelIsAGap(t *testing.T) {
 
 func TestSilentServerGivesNoBeats(t *testing.T) {
 	server := redisserver.Start(t)
-	p := newProxy(t, server.Addr())
-	s := open(t, redis.Options{Addresses: []string{server.Addr()}, Dial: p.dial, Mode: redis.Standalone, Timeout: time.Second})
+	p := testkit.NewProxy(t, server.Addr())
+	s := open(t, redis.Options{Addresses: []string{server.Addr()}, Dial: through(p), Mode: redis.Standalone, Timeout: time.Second})
 	changes := watch(t, s)
 	nextOf(t, changes, state.Beat)
-	p.drops.Store(true)
+	p.DropReplies()
 	silent := time.NewTimer(patience)
 	defer silent.Stop()
 	quiet := 0
@@ -104,8 +105,8 @@ func TestSilentServerGivesNoBeats(t *testing.T) {
 			t.Fatal("it beats although nothing is heard")
 		}
 	}
-	p.calm()
-	p.cutAll()
+	p.Calm()
+	p.Break()
 	nextOf(t, changes, state.Gap)
 	eventually(t, "write again", func() error {
 		return s.Apply(within(t, time.Second), creation(newKey(t, 7), "alice"))[0].Err
