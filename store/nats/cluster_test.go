@@ -14,6 +14,7 @@ import (
 
 // One replica becomes three, with the records that are there.
 func TestReplicasAreRaised(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	conn := connect(t, urls(servers))
 	s := open(t, conn, nats.Options{Streams: 2, Replicas: 1})
@@ -68,6 +69,7 @@ func TestReplicasAreRaised(t *testing.T) {
 // Every write keeps the TTL of its message: the deadline and what is left to
 // sweeps.
 func TestEveryWriteKeepsTheTTL(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	s := open(t, conn, nats.Options{Streams: 1})
@@ -112,6 +114,7 @@ func TestEveryWriteKeepsTheTTL(t *testing.T) {
 
 // A message that the watch did not hear is a Gap, also if nothing follows.
 func TestRestartedServerIsAGapAndTheWatchGoesOn(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	s := open(t, conn, nats.Options{Streams: 1})

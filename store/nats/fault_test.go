@@ -170,6 +170,7 @@ func (l *load) finish() {
 }
 
 func TestKillAndRestartLosesNothingThatWasSynced(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	s := open(t, connect(t, server.URL()), nats.Options{})
 	l := startLoad(t, s, 4)
@@ -184,6 +185,7 @@ func TestKillAndRestartLosesNothingThatWasSynced(t *testing.T) {
 }
 
 func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	s := open(t, connect(t, server.URL()), nats.Options{Timeout: 2 * time.Second})
 	key := create(t, s, "alice")
@@ -211,6 +213,7 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 }
 
 func TestServerThatIsGoneIsUnavailable(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	s := open(t, connect(t, server.URL()), nats.Options{})
 	key := create(t, s, "alice")

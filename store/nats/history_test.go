@@ -19,6 +19,7 @@ import (
 // A server that is killed, and starts again with what it had synced, leaves no
 // more of a mark than answers that were lost.
 func TestKillsLeaveALinearizableHistory(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	s := open(t, connect(t, server.URL()), nats.Options{})
 	history.Run(t, s, 2, func(reached func(int64)) {
@@ -78,6 +79,7 @@ func dropped(t *testing.T, s state.Store) error {
 
 // The leader of the streams is killed, and comes back.
 func TestKillOfALeaderLeavesALinearizableHistory(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	s := open(t, connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3, Timeout: 20 * time.Second})
 	if g := s.Guarantees(); g.Replication != state.ReplicateQuorum || g.Durability != state.Replicated {

@@ -22,6 +22,7 @@ import (
 // many of three come back without their disks as the level names: one with
 // quorum, two with all, the leader of the first stream among them.
 func TestAcknowledgedWritesSurviveWhatTheirLevelNames(t *testing.T) {
+	t.Parallel()
 	for level, lost := range map[state.Replication]int{
 		state.ReplicateNone: 0, state.ReplicateLeader: 0, state.ReplicateQuorum: 1, state.ReplicateAll: 2,
 	} {
@@ -162,6 +163,7 @@ func getSoon(t *testing.T, s state.Store, key state.Key) (r state.Record, err er
 // A server that is stalled is not waited for beyond the deadline: the majority
 // has the write, and the error says so. When the server is back it is there, too.
 func TestWriteWithoutOneServerIsBelowTheLevelAll(t *testing.T) {
+	t.Parallel()
 	servers, s, stalled := startStalled(t, state.ReplicateAll)
 	key := create(t, s, "alice")
 	stalled.Suspend()
@@ -188,6 +190,7 @@ func TestWriteWithoutOneServerIsBelowTheLevelAll(t *testing.T) {
 
 // Who waits for the same stream at the same time asks together.
 func TestWaitersOfAStreamAskTogether(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	conn := connect(t, urls(servers))
 	s := open(t, conn, nats.Options{Streams: 1, Level: state.ReplicateAll, Timeout: patience})
@@ -224,6 +227,7 @@ func TestWaitersOfAStreamAskTogether(t *testing.T) {
 // That these tests can fail: with quorum a server that was stalled does not have
 // what was acknowledged, and when it is the one that is left, that is lost.
 func TestQuorumIsLostWithItsMajority(t *testing.T) {
+	t.Parallel()
 	servers, s, stalled := startStalled(t, state.ReplicateQuorum)
 	key := create(t, s, "alice")
 	eventually(t, "have all current", func() error {

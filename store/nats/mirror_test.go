@@ -18,6 +18,7 @@ import (
 
 // Stores that are opened at once make the same mirrors, each on another server.
 func TestMirrorsAreOnOtherServers(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	opts := nats.Options{Streams: 4, Level: state.ReplicateLeader}
 	stores := make([]*nats.Store, 3)
@@ -82,6 +83,7 @@ func everywhere(t *testing.T, s *nats.Store) error {
 }
 
 func TestLeaderNeedsAnotherServer(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, natsserver.Start(t).URL())
 	_, err := nats.Open(within(t, patience), conn, nats.Options{Streams: 1, Level: state.ReplicateLeader})
 	if !errors.Is(err, state.ErrInvalid) {
@@ -91,6 +93,7 @@ func TestLeaderNeedsAnotherServer(t *testing.T) {
 
 // Nobody waits for a mirror, and it gets later what it missed.
 func TestMirrorsFollow(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	opts := nats.Options{Streams: 1, Level: state.ReplicateLeader}
 	leader := leaderOf(t, open(t, connect(t, urls(servers)), opts), servers)
@@ -121,6 +124,7 @@ func TestMirrorsFollow(t *testing.T) {
 // there when that is promoted, an open store goes on, its watchers are told of a
 // Gap, and what was not mirrored is lost, which is what this level is.
 func TestAMirrorIsPromoted(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	opts := nats.Options{Streams: 1, Level: state.ReplicateLeader}
 	leader := leaderOf(t, open(t, connect(t, urls(servers)), opts), servers)
@@ -215,6 +219,7 @@ func lateWrite(t *testing.T, s *nats.Store, leader *natsserver.Server, others []
 // A stream that has taken the place of another counts on from what it has, and may
 // be past what was heard when a store looks again.
 func TestAnotherStreamInItsPlaceIsAGap(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	s := open(t, conn, nats.Options{Streams: 1})
@@ -272,6 +277,7 @@ func drain(changes <-chan state.Change) {
 // What is removed is removed from the mirrors, too; but a tombstone not before all
 // mirrors have it: a mirror without would have the record instead.
 func TestTombstonesStayWhileAMirrorIsAway(t *testing.T) {
+	t.Parallel()
 	servers := natsserver.StartCluster(t, 3)
 	opts := nats.Options{Streams: 1, Level: state.ReplicateLeader}
 	leader := leaderOf(t, open(t, connect(t, urls(servers)), opts), servers)

@@ -88,6 +88,7 @@ func briefly(t *testing.T) {
 // Durability is not what the suites are about, so their servers need not sync.
 
 func TestOneServerKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	briefly(t)
 	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
@@ -97,6 +98,7 @@ func TestOneServerKeepsTheContract(t *testing.T) {
 
 // The same part with the servers' time, and records that really expire.
 func TestEventsKeepTheContractByTheServersTime(t *testing.T) {
+	t.Parallel()
 	briefly(t)
 	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
@@ -105,6 +107,7 @@ func TestEventsKeepTheContractByTheServersTime(t *testing.T) {
 }
 
 func TestEventsKeepTheContractInACluster(t *testing.T) {
+	t.Parallel()
 	briefly(t)
 	servers := natsserver.StartCluster(t, 3, "-sync=false")
 	statetest.RunEvents(t, harness(connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3}))
@@ -113,6 +116,7 @@ func TestEventsKeepTheContractInACluster(t *testing.T) {
 // Records expire by the servers' time, neither early nor late, and each ending
 // is told once.
 func TestExpiryByTheServersTime(t *testing.T) {
+	t.Parallel()
 	server := natsserver.Start(t)
 	conn := connect(t, server.URL())
 	s, other := open(t, conn, nats.Options{}), open(t, conn, nats.Options{})
