@@ -3,7 +3,6 @@ package nats_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -74,22 +73,10 @@ func harness(conn *natsgo.Conn, opts nats.Options) statetest.Harness {
 	}
 }
 
-// briefly lets the random and concurrent checks of a suite do less: each write
-// goes to the disk.
-func briefly(t *testing.T) {
-	t.Helper()
-	was := flag.Lookup("test.short").Value.String()
-	if err := flag.Set("test.short", "true"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = flag.Set("test.short", was) })
-}
-
 // Durability is not what the suites are about, so their servers need not sync.
 
 func TestOneServerKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	briefly(t)
 	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
 	statetest.Run(t, h)
@@ -99,18 +86,18 @@ func TestOneServerKeepsTheContract(t *testing.T) {
 // The same part with the servers' time, and records that really expire.
 func TestEventsKeepTheContractByTheServersTime(t *testing.T) {
 	t.Parallel()
-	briefly(t)
 	server := natsserver.Start(t, "-sync=false")
 	h := harness(connect(t, server.URL()), nats.Options{})
 	h.OwnClock = true
 	statetest.RunEvents(t, h)
 }
 
-func TestEventsKeepTheContractInACluster(t *testing.T) {
+func TestClusterKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	briefly(t)
 	servers := natsserver.StartCluster(t, 3, "-sync=false")
-	statetest.RunEvents(t, harness(connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3}))
+	h := harness(connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3})
+	statetest.Run(t, h)
+	t.Run("Events", func(t *testing.T) { statetest.RunEvents(t, h) })
 }
 
 // Records expire by the servers' time, neither early nor late, and each ending

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
@@ -54,7 +55,7 @@ func TestOptionsThatCannotWorkAreExplained(t *testing.T) {
 }
 
 func TestFilesOfTLSThatCannotBeUsedAreExplained(t *testing.T) {
-	files := newAuthority(t).node("a")
+	files := node(testkit.NewAuthority(t), "a")
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
