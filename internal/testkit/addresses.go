@@ -27,3 +27,17 @@ func Addresses(t testing.TB, n int) []string {
 	t.Fatal("no free ports")
 	return nil
 }
+
+// Port returns the port of one of them.
+func Port(t testing.TB) int {
+	t.Helper()
+	_, text, err := net.SplitHostPort(Addresses(t, 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}

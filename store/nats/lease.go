@@ -109,7 +109,7 @@ func (s *Store) stands(ctx context.Context, stream int, subject string, seq uint
 		return nil
 	case ctx.Err() != nil || errors.Is(err, natsgo.ErrConnectionClosed):
 		// What became of it is nobody's concern.
-		return unavailable("read", fmt.Errorf("confirm: %v", err))
+		return unavailable("read", errors.Join(fmt.Errorf("confirm: %v", err), ctx.Err()))
 	}
 	return errDoubtful
 }

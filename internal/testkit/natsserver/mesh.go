@@ -27,7 +27,7 @@ func StartMesh(t testing.TB, n int, args ...string) *Mesh {
 	m := &Mesh{proxies: map[[2]int]*testkit.Proxy{}}
 	ports := make([]int, n)
 	for i := range ports {
-		ports[i] = freePort(t)
+		ports[i] = testkit.Port(t)
 	}
 	for i := range n {
 		var routes []string
@@ -38,9 +38,9 @@ func StartMesh(t testing.TB, n int, args ...string) *Mesh {
 				routes = append(routes, "nats://"+p.Addr())
 			}
 		}
-		monitor := freePort(t)
+		monitor := testkit.Port(t)
 		m.monitors = append(m.monitors, fmt.Sprintf("http://127.0.0.1:%d", monitor))
-		s := prepare(t, bin, "n"+strconv.Itoa(i), freePort(t), append([]string{
+		s := prepare(t, bin, "n"+strconv.Itoa(i), testkit.Port(t), append([]string{
 			"-cluster", strconv.Itoa(ports[i]), "-routes", strings.Join(routes, ","), "-monitor", strconv.Itoa(monitor),
 			// Servers tell one another of further ones. Nobody answers there.
 			"-advertise", "127.0.0.1:1",

@@ -44,7 +44,7 @@ type Server struct {
 // the command beside this package.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s := prepare(t, build(t), "single", freePort(t), args...)
+	s := prepare(t, build(t), "single", testkit.Port(t), args...)
 	s.Launch()
 	return s
 }
@@ -55,11 +55,11 @@ func StartCluster(t testing.TB, n int, args ...string) []*Server {
 	bin := build(t)
 	servers, routes, ports := make([]*Server, n), make([]string, n), make([]int, n)
 	for i := range ports {
-		ports[i] = freePort(t)
+		ports[i] = testkit.Port(t)
 		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", ports[i])
 	}
 	for i := range servers {
-		servers[i] = prepare(t, bin, "n"+strconv.Itoa(i), freePort(t),
+		servers[i] = prepare(t, bin, "n"+strconv.Itoa(i), testkit.Port(t),
 			append([]string{"-cluster", strconv.Itoa(ports[i]), "-routes", strings.Join(routes, ",")}, args...)...)
 		servers[i].Launch()
 	}
@@ -86,16 +86,6 @@ func build(t testing.TB) string {
 		t.Fatalf("build the server: %v: %s", err, out)
 	}
 	return bin
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Addr is the host and port of the server.

@@ -29,7 +29,7 @@ func (s *Server) Bouncer(t testing.TB, database string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	port := freePort(t)
+	port := testkit.Port(t)
 	config := fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d user=%s
 [pgbouncer]

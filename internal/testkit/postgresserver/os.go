@@ -1,7 +1,6 @@
 package postgresserver
 
 import (
-	"net"
 	"os/user"
 	"strconv"
 	"syscall"
@@ -31,14 +30,4 @@ func unprivileged(t testing.TB) *syscall.Credential {
 	}
 	testkit.Missing(t, "a user postgres or nobody to run PostgreSQL as, which does not run as root")
 	return nil
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -134,7 +134,7 @@ func launch(t testing.TB, opts Options) *Server {
 		_ = os.RemoveAll(dir)
 		t.Fatalf("create a PostgreSQL server: %v", err)
 	}
-	s.port = freePort(t)
+	s.port = testkit.Port(t)
 	s.configure(opts)
 	if err := s.start(); err != nil {
 		_ = s.remove()
