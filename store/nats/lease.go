@@ -7,9 +7,10 @@ import (
 	"sync"
 	"time"
 
-	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
 // JetStream has no read index: a leader that is cut off answers reads until it
@@ -72,6 +73,12 @@ func read[A interface{ leaderless() bool }](ctx context.Context, s *Store, strea
 	if s.leases == nil { // there is one replica, and so one leader
 		return ask[A](ctx, s, what, question)
 	}
+	if h, r := s.lease(stream); r == nil && h.alone { // as it is nearly always
+		a, err := ask[A](ctx, s, what, question)
+		if err != nil || h.valid() {
+			return a, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	for {
@@ -100,14 +107,15 @@ func read[A interface{ leaderless() bool }](ctx context.Context, s *Store, strea
 // errDoubtful: an answer may be that of a former leader.
 var errDoubtful = errors.New("it is not certain who leads")
 
-// stands confirms that what was read under a subject is there.
+// stands confirms that what was read under a subject is there. A stream without
+// room takes no such write: it is believed, within the lease.
 func (s *Store) stands(ctx context.Context, stream int, subject string, seq uint64) error {
 	p := put{subject: s.ownSubject(stream), guard: subject, seq: seq, ttl: time.Minute}
 	_, err := s.send(ctx, nuid.Next(), []put{p})
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, state.ErrFull):
 		return nil
-	case ctx.Err() != nil || errors.Is(err, natsgo.ErrConnectionClosed):
+	case ctx.Err() != nil || s.conn.IsClosed():
 		// What became of it is nobody's concern.
 		return unavailable("read", errors.Join(fmt.Errorf("confirm: %v", err), ctx.Err()))
 	}
@@ -132,7 +140,7 @@ func (s *Store) hold(ctx context.Context, stream int) (held, error) {
 		if r.err == nil {
 			continue
 		}
-		if errors.Is(r.err, natsgo.ErrConnectionClosed) || !pause(ctx, 20*time.Millisecond) {
+		if s.conn.IsClosed() || !pause(ctx, 20*time.Millisecond) {
 			// Whether the renewal was written is nobody's concern.
 			return held{}, unavailable("read", errors.Join(fmt.Errorf("no majority: %v", r.err), ctx.Err()))
 		}
@@ -159,6 +167,9 @@ func (s *Store) renew(stream int, r *renewal) {
 	defer cancel()
 	began := time.Now()
 	seq, err := s.send(ctx, nuid.Next(), []put{{subject: s.ownSubject(stream), ttl: time.Minute}})
+	if errors.Is(err, state.ErrFull) {
+		err = s.removeNothing(ctx, stream)
+	}
 	var info *infoAnswer
 	if err == nil {
 		info, err = s.infoUnheld(ctx, stream)
@@ -171,6 +182,16 @@ func (s *Store) renew(stream int, r *renewal) {
 	}
 	r.err, l.renewal = err, nil
 	close(r.done)
+}
+
+// removeNothing is a write that a stream without room takes too.
+func (s *Store) removeNothing(ctx context.Context, stream int) error {
+	question := map[string]any{"filter": s.ownSubject(stream)}
+	a, err := ask[doneAnswer](ctx, s, "STREAM.PURGE."+s.called(stream), question)
+	if err == nil && !a.Success {
+		err = errors.New("nothing could be removed")
+	}
+	return err
 }
 
 // learn begins a lease with what a leader says after a write with that sequence;

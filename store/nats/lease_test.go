@@ -11,6 +11,7 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -271,4 +272,39 @@ func TestLeaderWithoutFollowersIsNotBelieved(t *testing.T) {
 		_, err := alone.Get(within(t, time.Second), key)
 		return err
 	})
+}
+
+// A stream without room takes no writes. What it has can be read.
+func TestStreamWithoutRoomIsRead(t *testing.T) {
+	t.Parallel()
+	servers := natsserver.StartCluster(t, 3, "-sync=false")
+	conn := connect(t, urls(servers))
+	s := open(t, conn, replicated())
+	key := create(t, s, "alice")
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(within(t, patience), "coatcheck-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxBytes = 1
+	if _, err := js.UpdateStream(within(t, patience), config); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	eventually(t, "outlast the lease", func() error {
+		if _, err := s.Get(within(t, patience), key); err != nil {
+			t.Errorf("Get: %v", err)
+		}
+		if d := time.Since(from); d < 2*nats.LeaseTime {
+			return fmt.Errorf("%v so far", d)
+		}
+		return nil
+	})
+	if err := s.Apply(within(t, 5*time.Second), state.TouchOp{Key: key, Idle: time.Hour})[0].Err; !errors.Is(err, state.ErrFull) {
+		t.Errorf("a write after that: %v", err)
+	}
 }
