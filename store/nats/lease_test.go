@@ -110,20 +110,36 @@ func rawGet(conn *natsgo.Conn, subject string) (bool, error) {
 	return answer.Message != nil && len(answer.Message.Data) > 0 && answer.Message.Data[0] == 'r', err
 }
 
-// lead makes a server the leader of the stream.
-func lead(t *testing.T, conn *natsgo.Conn, s *nats.Store, servers []*natsserver.Server, want *natsserver.Server) {
+// leadAll makes the stream, and the leader of the cluster its leader.
+func leadAll(t *testing.T, mesh *natsserver.Mesh) *natsserver.Server {
 	t.Helper()
+	conn := connect(t, urls(mesh.Servers))
+	s := open(t, conn, replicated())
+	var leader *natsserver.Server
 	eventually(t, "lead", func() error {
-		if leaderOf(t, s, servers) == want {
+		leader = mesh.MetaLeader(t)
+		if leaderOf(t, s, mesh.Servers) == leader {
 			return nil
 		}
-		q := fmt.Sprintf(`{"placement":{"preferred":%q}}`, want.Name())
+		q := fmt.Sprintf(`{"placement":{"preferred":%q}}`, leader.Name())
 		m, err := conn.Request("$JS.API.STREAM.LEADER.STEPDOWN.coatcheck-0", []byte(q), time.Second)
 		if err != nil {
 			return err
 		}
 		return fmt.Errorf("asked to: %s", m.Data)
 	})
+	return leader
+}
+
+// created creates a record, when there is a leader.
+func created(t *testing.T, s *nats.Store, user string) state.Key {
+	t.Helper()
+	var key state.Key
+	eventually(t, "create", func() error {
+		key = newKey(t, 7)
+		return s.Apply(within(t, 5*time.Second), creation(key, user))[0].Err
+	})
+	return key
 }
 
 // others returns the servers but one.
@@ -141,12 +157,10 @@ func others(servers []*natsserver.Server, but *natsserver.Server) (all []*natsse
 func TestLeaderThatIsCutOffIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	mesh := natsserver.StartMesh(t, 3, "-sync=false")
-	leader := mesh.MetaLeader(t)
+	leader := leadAll(t, mesh)
 	near, far := connect(t, leader.URL()), connect(t, others(mesh.Servers, leader)[0].URL())
 	s, other := open(t, near, replicated()), open(t, far, replicated())
-	lead(t, near, s, mesh.Servers, leader)
-	key := create(t, s, "alice")
-	kept := create(t, s, "bob")
+	key, kept := created(t, s, "alice"), created(t, s, "bob")
 	subject := "coatcheck-0.r.test.*." + key.Ref.String()
 
 	r := startReaders(key, s)
@@ -204,8 +218,8 @@ func TestLeaderThatWakesIsNotBelieved(t *testing.T) {
 	for _, server := range servers {
 		stores = append(stores, open(t, connect(t, server.URL()), replicated()))
 	}
+	key := created(t, stores[0], "alice")
 	leader := leaderOf(t, stores[0], servers)
-	key := create(t, stores[0], "alice")
 	leader.Suspend()
 	for i, server := range servers {
 		if server != leader {
@@ -243,7 +257,7 @@ func TestLeaderWithoutFollowersIsNotBelieved(t *testing.T) {
 	s := open(t, connect(t, urls(servers)), replicated())
 	leader := leaderOf(t, s, servers)
 	alone := open(t, connect(t, leader.URL()), replicated())
-	key := create(t, alone, "alice")
+	key := created(t, alone, "alice")
 	r := startReaders(key, alone)
 	for _, f := range others(servers, leader) {
 		f.Suspend()
@@ -280,7 +294,7 @@ func TestStreamWithoutRoomIsRead(t *testing.T) {
 	servers := natsserver.StartCluster(t, 3, "-sync=false")
 	conn := connect(t, urls(servers))
 	s := open(t, conn, replicated())
-	key := create(t, s, "alice")
+	key := created(t, s, "alice")
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
