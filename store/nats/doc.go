@@ -41,7 +41,9 @@
 // himself for the leader of before; else it is confirmed by a write that changes
 // nothing, as long as a server is away that led the stream. Without a majority
 // nothing can be read. While leaders do not change, reads show the last write; in
-// any case they are not older than 2.5 seconds, which Guarantees declares.
+// any case they are not older than 2.5 seconds, which Guarantees declares: with one
+// exception, that a stream without room takes no write that confirms, and then a
+// leader of before that wakes may be believed for the moment until it hears.
 //
 // # Time
 //

@@ -89,7 +89,7 @@ func (s *Store) putAll(ctx context.Context, stream int, puts ...put) (uint64, er
 func (s *Store) findOut(ctx context.Context, stream int, id string, puts []put, why error) (uint64, error) {
 	lost := why // of the first that was not answered, if any was not
 	for longest := 2 * time.Millisecond; ; longest = min(2*longest, 100*time.Millisecond) {
-		found, err := s.look(ctx, stream, id, puts)
+		found, err := s.inspect(ctx, stream, id, puts)
 		switch {
 		case err != nil:
 			return 0, unknown(errors.Join(lost, err))
@@ -121,8 +121,8 @@ type finding struct {
 	changed bool // something else than what it was to replace
 }
 
-// look compares what stands there with the conditions of a write.
-func (s *Store) look(ctx context.Context, stream int, id string, puts []put) (f finding, err error) {
+// inspect compares what stands there with the conditions of a write.
+func (s *Store) inspect(ctx context.Context, stream int, id string, puts []put) (f finding, err error) {
 	for _, p := range slices.Backward(puts) {
 		subject := cmp.Or(p.guard, p.subject)
 		m, err := s.get(ctx, stream, subject)

@@ -3,171 +3,14 @@ package redis_test
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/history"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
 )
-
-// A load is writers that update, create and delete until they are stopped, and
-// what they know for certain.
-type load struct {
-	t    testing.TB
-	s    state.Store
-	stop chan struct{}
-	wg   sync.WaitGroup
-	done atomic.Int64 // acknowledged writes
-	lost atomic.Int64 // writes with an unknown outcome
-	out  atomic.Int64 // writes that were not made
-	ws   []*writer
-}
-
-// A writer owns its records, so it knows what each must be.
-type writer struct {
-	key     state.Key
-	version uint64 // acknowledged
-	open    map[state.OpID]uint64
-	deleted []state.Key
-	doubt   map[state.Key]bool // deletes with an unknown outcome
-}
-
-func startLoad(t testing.TB, s state.Store, writers int) *load {
-	t.Helper()
-	l := &load{t: t, s: s, stop: make(chan struct{})}
-	for i := range writers {
-		w := &writer{key: newKey(t, byte(i*37)), version: 1, open: map[state.OpID]uint64{}, doubt: map[state.Key]bool{}}
-		do(t, s, creation(w.key, "owner"))
-		l.ws = append(l.ws, w)
-		l.wg.Go(func() { l.write(w) })
-	}
-	return l
-}
-
-func (l *load) write(w *writer) {
-	for n := 0; ; n++ {
-		select {
-		case <-l.stop:
-			return
-		default:
-		}
-		l.update(w, n)
-		if n%4 == 0 {
-			l.createAndDelete(w)
-		}
-	}
-}
-
-// apply makes a write with a deadline and sorts its error.
-func (l *load) apply(op state.Op) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, err := state.Do(ctx, l.s, op)
-	switch {
-	case err == nil:
-		l.done.Add(1)
-	case errors.Is(err, state.ErrUnknownOutcome):
-		l.lost.Add(1)
-	case errors.Is(err, state.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		l.out.Add(1)
-	case errors.Is(err, state.ErrNotFound):
-		l.t.Errorf("%T: %v; an outage looks like a record that is not there", op, err)
-	}
-	return err
-}
-
-func (l *load) update(w *writer, n int) {
-	id := newID()
-	err := l.apply(state.UpdateOp{Key: w.key, Version: w.version, Data: data(n), ID: id})
-	switch {
-	case err == nil:
-		w.version++
-	case errors.Is(err, state.ErrUnknownOutcome):
-		l.resolve(w, id)
-	case errors.Is(err, state.ErrConflict) && len(w.open) > 0:
-		// One that was not there when it was looked for was still on its way.
-		r, err := l.s.Get(context.Background(), w.key)
-		if _, mine := w.open[r.LastOp]; err != nil || !mine || r.Version != w.version+1 {
-			l.t.Errorf("a conflict with somebody else's version %d: %v", r.Version, err)
-		}
-		w.version = r.Version
-	case errors.Is(err, state.ErrConflict):
-		l.t.Errorf("update of version %d, which nobody else writes: %v", w.version, err)
-	}
-}
-
-// resolve finds out what became of an update, as the Manager does: by LastOp.
-func (l *load) resolve(w *writer, id state.OpID) {
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		r, err := l.s.Get(ctx, w.key)
-		cancel()
-		switch {
-		case err == nil && r.LastOp == id && r.Version == w.version+1:
-			w.version++
-			return
-		case err == nil && r.Version == w.version:
-			// Not there, but it may still be on its way: then the next
-			// update will meet it.
-			w.open[id] = w.version
-			return
-		case err == nil:
-			l.t.Errorf("after an update of version %d with unknown outcome: version %d", w.version, r.Version)
-			return
-		case errors.Is(err, state.ErrNotFound):
-			l.t.Errorf("a record is gone: %v", err)
-			return
-		}
-		select {
-		case <-l.stop:
-			w.open[id] = w.version
-			return
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-func (l *load) createAndDelete(w *writer) {
-	key := newKey(l.t, w.key.Ref.Routing())
-	if l.apply(creation(key, "guest")) != nil {
-		return
-	}
-	switch err := l.apply(state.DeleteOp{Key: key, Reason: state.ReasonRevoked}); {
-	case err == nil:
-		w.deleted = append(w.deleted, key)
-	default:
-		w.doubt[key] = true
-	}
-}
-
-// finish stops the writers and checks that nothing acknowledged was lost.
-func (l *load) finish() {
-	l.t.Helper()
-	close(l.stop)
-	l.wg.Wait()
-	for _, w := range l.ws {
-		eventually(l.t, "read what was written", func() error {
-			r, err := l.s.Get(within(l.t, time.Second), w.key)
-			if err != nil {
-				return err
-			}
-			_, maybe := w.open[r.LastOp]
-			if r.Version != w.version && !(maybe && r.Version == w.version+1) {
-				l.t.Errorf("version %d was acknowledged, but %d is there", w.version, r.Version)
-			}
-			return nil
-		})
-		for _, key := range w.deleted {
-			if _, err := l.s.Get(within(l.t, 5*time.Second), key); !errors.Is(err, state.ErrNotFound) {
-				l.t.Errorf("a deleted record: %v", err)
-			}
-		}
-	}
-	l.t.Logf("%d writes acknowledged, %d unknown, %d not made", l.done.Load(), l.lost.Load(), l.out.Load())
-}
 
 func TestKillAndRestartLosesNothingThatWasSynced(t *testing.T) {
 	server := redisserver.Start(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -175,15 +18,15 @@ func TestKillAndRestartLosesNothingThatWasSynced(t *testing.T) {
 	if d := s.Guarantees().Durability; d != state.Synced {
 		t.Errorf("with appendfsync always: declares %v", d)
 	}
-	l := startLoad(t, s, 8)
+	l := history.StartLoad(t, s, 8)
 	for round := range 3 {
-		await(t, "writes", &l.done, int64(200*(round+1)))
+		await(t, "writes", &l.Done, int64(200*(round+1)))
 		server.Kill()
 		server.Launch()
 	}
-	before := l.done.Load()
-	await(t, "writes after the restarts", &l.done, before+200)
-	l.finish()
+	before := l.Done.Load()
+	await(t, "writes after the restarts", &l.Done, before+200)
+	l.Finish()
 	checkConsistency(t, server.Addr())
 }
 
@@ -211,13 +54,13 @@ func TestWithoutAppendOnlyFileTheStoreSaysThatItIsVolatile(t *testing.T) {
 func TestScriptsAreSentAgainWhenTheServerForgetsThem(t *testing.T) {
 	server := redisserver.Start(t)
 	s := open(t, redis.Options{Addresses: []string{server.Addr()}})
-	l := startLoad(t, s, 8)
+	l := history.StartLoad(t, s, 8)
 	for round := range 20 {
-		await(t, "writes", &l.done, int64(50*(round+1)))
+		await(t, "writes", &l.Done, int64(50*(round+1)))
 		server.Do("SCRIPT", "FLUSH")
 	}
-	l.finish()
-	if n := l.lost.Load() + l.out.Load(); n != 0 {
+	l.Finish()
+	if n := l.Lost.Load() + l.Out.Load(); n != 0 {
 		t.Errorf("%d writes failed", n)
 	}
 	checkConsistency(t, server.Addr())
@@ -227,8 +70,8 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 	server := redisserver.Start(t)
 	s := open(t, redis.Options{Addresses: []string{server.Addr()}, Timeout: time.Second})
 	key := create(t, s, "alice")
-	l := startLoad(t, s, 4)
-	await(t, "writes", &l.done, 50)
+	l := history.StartLoad(t, s, 4)
+	await(t, "writes", &l.Done, 50)
 	server.Suspend()
 	if _, err := s.Get(within(t, 300*time.Millisecond), key); !errors.Is(err, state.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Get with a deadline: %v", err)
@@ -243,9 +86,9 @@ func TestPausedServerIsAnOutageAndPasses(t *testing.T) {
 		t.Errorf("Get without a deadline: %v", err)
 	}
 	server.Resume()
-	before := l.done.Load()
-	await(t, "writes after the pause", &l.done, before+50)
-	l.finish()
+	before := l.Done.Load()
+	await(t, "writes after the pause", &l.Done, before+50)
+	l.Finish()
 	checkConsistency(t, server.Addr())
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/history"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/redisserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/redis"
@@ -57,16 +58,16 @@ func TestSlotOnTheMoveIsUnavailableForWrites(t *testing.T) {
 func TestWritesGoOnWhileSlotsMove(t *testing.T) {
 	cluster := redisserver.StartCluster(t, 3, false)
 	s := open(t, redis.Options{Addresses: cluster.Addrs()})
-	l := startLoad(t, s, 8)
-	await(t, "writes", &l.done, 100)
+	l := history.StartLoad(t, s, 8)
+	await(t, "writes", &l.Done, 100)
 	for i := range 8 {
 		slot := redisserver.Slot("test." + hexByte(byte(i*37)))
 		from := slot * 3 / 16384
 		cluster.MoveSlot(slot, cluster.Masters[from], cluster.Masters[(from+1)%3], func() {})
 	}
-	before := l.done.Load()
-	await(t, "writes after the move", &l.done, before+200)
-	l.finish()
+	before := l.Done.Load()
+	await(t, "writes after the move", &l.Done, before+200)
+	l.Finish()
 	checkConsistency(t, cluster.Addrs()...)
 }
 

@@ -1,11 +1,10 @@
 // Package history records what clients of a store see while something disturbs
-// them, and judges whether it is linearizable.
+// them, and judges it: whether it is linearizable, and whether anything that was
+// acknowledged is lost.
 package history
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	mathrand "math/rand/v2"
 	"sync"
@@ -72,18 +71,18 @@ func (r *recorder) client(id int, key state.Key, n int) {
 		if i >= n {
 			time.Sleep(5 * time.Millisecond) // a longer history is not easier to judge
 		}
-		value := data(id*1000 + i)
+		value := Data(id*1000 + i)
 		var out told
 		var made bool
 		switch p := mathrand.IntN(100); {
 		case p < 10:
-			op := creation(key, "alice")
+			op := Creation(key, "alice")
 			op.Record.Data = value
 			out, made = r.do(id, key, op)
 		case p < 55:
-			out, made = r.do(id, key, state.UpdateOp{Key: key, Version: version, Data: value, ID: newID()})
+			out, made = r.do(id, key, state.UpdateOp{Key: key, Version: version, Data: value, ID: NewID()})
 		case p < 57 && i > n/2:
-			out, made = r.do(id, key, state.DeleteOp{Key: key, Reason: state.ReasonLogout, ID: newID()})
+			out, made = r.do(id, key, state.DeleteOp{Key: key, Reason: state.ReasonLogout, ID: NewID()})
 		default:
 			out, made = r.do(id, key, nil)
 		}
@@ -119,7 +118,7 @@ func Run(t testing.TB, s state.Store, records int, disturb func(reached func(int
 	for i := range recorders {
 		r := &recorder{s: s, start: time.Now(), made: &made, over: over}
 		recorders[i] = r
-		key := newKey(t, byte(i*53))
+		key := NewKey(t, byte(i*53))
 		for client := range 4 {
 			wg.Go(func() { r.client(client, key, 60) })
 		}
@@ -151,35 +150,4 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-func newKey(t testing.TB, routing byte) state.Key {
-	t.Helper()
-	ref, err := state.NewRef(routing, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Key{Namespace: "test", Ref: ref}
-}
-
-// creation returns an operation that creates a record with an hour to live.
-func creation(key state.Key, user string) state.CreateOp {
-	return state.CreateOp{
-		Record: state.Record{
-			Namespace: key.Namespace, Kind: "session", Ref: key.Ref, User: user,
-			Secret: state.Secret{Hash: state.Hash{1, 2, 3}},
-			Data:   data(0),
-		},
-		Idle: time.Hour, Lifetime: 24 * time.Hour, ID: newID(),
-	}
-}
-
-func data(n int) map[string]json.RawMessage {
-	b, _ := json.Marshal(n)
-	return map[string]json.RawMessage{"n": b}
-}
-
-func newID() (id state.OpID) {
-	rand.Read(id[:])
-	return id
 }
