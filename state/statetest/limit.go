@@ -235,6 +235,10 @@ func limitExpired(e *env) {
 	if r.Err != nil {
 		e.Fatalf("Create beside an expired record: got error %v; expired records count towards no limit", r.Err)
 	}
+	u := "u"
+	if got := refsOf(e.list(state.Query{Namespace: e.ns, User: &u, Expired: true})); !slices.Equal(got, []state.Ref{expired.Target().Ref}) {
+		e.Fatalf("List by user, expired, after a Create counted what the user has: got %d, want the expired record", len(got))
+	}
 	ends := e.sweepAll(state.SweepOptions{Namespace: e.ns})
 	if len(ends) != 1 || ends[0].Key != expired.Target() {
 		e.Fatalf("Sweep: got %d ends, want that of the expired record", len(ends))

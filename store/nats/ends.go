@@ -219,7 +219,8 @@ func (s *Store) makeRoom(ctx context.Context, op *state.CreateOp, st *standing, 
 }
 
 // liveOf reads the live records that an index names, of the kind of r, oldest
-// first. It takes what has ended out of the index, which is written anew.
+// first. It takes what is gone out of the index, which is written anew; what
+// has expired stays listed until a sweep ends it.
 func (s *Store) liveOf(ctx context.Context, r *state.Record, st *standing, now time.Time) ([]*slot, error) {
 	var live []*slot
 	var kept []indexEntry
@@ -232,10 +233,12 @@ func (s *Store) liveOf(ctx context.Context, r *state.Record, st *standing, now t
 		if err != nil {
 			return nil, err
 		}
-		if !sl.live(now) {
-			continue
+		if sl.rec != nil {
+			kept = append(kept, e)
 		}
-		kept, live = append(kept, e), append(live, &sl)
+		if sl.live(now) {
+			live = append(live, &sl)
+		}
 	}
 	st.index.Entries = kept
 	slices.SortFunc(live, func(a, b *slot) int {
