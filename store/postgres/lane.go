@@ -3,7 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
-	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,9 +30,16 @@ type lane[T any] struct {
 
 	servers sync.WaitGroup
 
-	mu      sync.Mutex // guards all below, and what calls say it guards
-	waiting []*call[T]
-	running int
+	mu       sync.Mutex // guards all below, and what calls say it guards
+	waiting  []*call[T]
+	running  int
+	settling []*settling // servers between two groups, first come first
+}
+
+// A settling is a server that gives callers a moment to come.
+type settling struct {
+	callers int           // so many
+	come    chan struct{} // closed when they are there
 }
 
 // A call is what one caller wants.
@@ -62,6 +69,7 @@ func (l *lane[T]) do(ctx context.Context, want T, weight int) error {
 	}
 	c := &call[T]{want: want, weight: weight, done: make(chan struct{})}
 	l.waiting = append(l.waiting, c)
+	l.notice()
 	if l.running < l.groups {
 		l.running++
 		l.servers.Go(l.serve)
@@ -186,13 +194,40 @@ func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
 // are about to come back with the next, and then the group is as large as the
 // last one was.
 func (l *lane[T]) settle(last int, patience time.Duration) {
-	for start := time.Now(); ; runtime.Gosched() {
+	st := l.await(min(last, l.most))
+	if st == nil {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-st.come:
+	case <-timer.C:
 		l.mu.Lock()
-		n := len(l.waiting)
+		l.settling = slices.DeleteFunc(l.settling, func(other *settling) bool { return other == st })
 		l.mu.Unlock()
-		if n >= min(last, l.most) || time.Since(start) >= patience {
-			return
-		}
+	}
+}
+
+// await returns nil if so many callers wait already, or nobody would be waited
+// for.
+func (l *lane[T]) await(callers int) *settling {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) >= callers {
+		return nil
+	}
+	st := &settling{callers: callers, come: make(chan struct{})}
+	l.settling = append(l.settling, st)
+	return st
+}
+
+// notice tells the first server that settles if those it waits for have come.
+// mu is held.
+func (l *lane[T]) notice() {
+	if len(l.settling) > 0 && len(l.waiting) >= l.settling[0].callers {
+		close(l.settling[0].come)
+		l.settling = slices.Delete(l.settling, 0, 1)
 	}
 }
 
