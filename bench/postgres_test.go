@@ -148,12 +148,12 @@ func BenchmarkPostgres(b *testing.B) {
 				return err
 			})}
 			t := Side{Name: "by hand", Run: p.get(b.Context(), callers, p.handGet)}
-			p.against(b, a, t, 15, 1000+50*callers, "the same statements by hand")
+			p.against(b, a, t, 15, 2000+400*callers, "the same statements by hand")
 		})
 		b.Run(fmt.Sprintf("update/callers=%d", callers), func(b *testing.B) {
 			a := Side{Name: "store/postgres", Run: p.update(b.Context(), callers, p.through(p.store))}
 			t := Side{Name: "by hand", Run: p.update(b.Context(), callers, p.handUpdate)}
-			p.against(b, a, t, 15, 200+20*callers, "the same statements by hand")
+			p.against(b, a, t, 15, 800+150*callers, "the same statements by hand")
 		})
 	}
 }
@@ -190,7 +190,7 @@ func BenchmarkPostgresWatched(b *testing.B) {
 		return took, err
 	}}
 	t := Side{Name: "not watched", Run: updates}
-	p.against(b, a, t, 20, 1280, "that without a watcher")
+	p.against(b, a, t, 15, 150*callers, "that without a watcher")
 }
 
 // BenchmarkPostgresBatched compares store/batched before store/postgres, with
@@ -205,11 +205,11 @@ func BenchmarkPostgresBatched(b *testing.B) {
 			a := Side{Name: "batched", Run: p.update(b.Context(), writers, p.through(s))}
 			if writers == 1 {
 				t := Side{Name: "bare", Run: p.update(b.Context(), writers, p.through(p.store))}
-				p.against(b, a, t, 30, 200, "the bare store")
+				p.against(b, a, t, 30, 800, "the bare store")
 				return
 			}
 			t := Side{Name: "one transaction a write", Run: p.update(b.Context(), writers, p.handUpdate)}
-			p.against(b, a, t, 10, 20*writers, "one transaction a write")
+			p.against(b, a, t, 10, 80*writers, "one transaction a write")
 		})
 	}
 }
