@@ -14,6 +14,7 @@ type lookup struct {
 	rec   state.Record
 	found bool
 	err   error
+	next  *lookup // of the same key, in a group
 }
 
 // Get implements [state.Store]. What concurrent callers ask for is asked in
@@ -69,16 +70,16 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 	if len(group) == 1 && sql == s.sql.get {
 		return s.readOne(ctx, group[0])
 	}
-	spaces := make(map[string]map[string][]*lookup, 1)
+	spaces := make(map[string]map[string]*lookup, 1)
 	for _, l := range group {
 		l.found, l.err = false, nil
 		byID := spaces[l.key.Namespace]
 		if byID == nil {
-			byID = make(map[string][]*lookup, len(group))
+			byID = make(map[string]*lookup, len(group))
 			spaces[l.key.Namespace] = byID
 		}
 		id := l.key.Ref.String()
-		byID[id] = append(byID[id], l)
+		l.next, byID[id] = byID[id], l
 	}
 	for namespace, byID := range spaces {
 		ids := make([]string, 0, len(byID))
@@ -89,11 +90,11 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 		args.text(namespace)
 		args.texts(ids)
 		err := s.query(ctx, sql, args, func(r *row) error {
-			wanted := byID[string(r.values[1])]
+			first := byID[string(r.values[1])]
 			rec, _, err := r.record()
-			for i, l := range wanted {
+			for l := first; l != nil; l = l.next {
 				l.rec, l.found, l.err = rec, true, err
-				if i > 0 {
+				if l != first {
 					l.rec = rec.Clone() // each caller owns what it gets
 				}
 			}
