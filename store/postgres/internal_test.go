@@ -183,6 +183,45 @@ func TestLaneGathersWhileAGroupIsUnderWay(t *testing.T) {
 	}
 }
 
+// A server between two groups goes on when as many have come as it waits for,
+// and not before.
+func TestServerThatSettlesIsToldWhenCallersAreBack(t *testing.T) {
+	r := newRecorder(1)
+	close(r.let)
+	r.running = 1 // the server is this test
+	st := r.await(2)
+	if st == nil {
+		t.Fatal("nobody waits, and two did not have to be waited for")
+	}
+	var callers sync.WaitGroup
+	for n := range 2 {
+		callers.Go(func() {
+			if err := r.do(context.Background(), n, 1); err != nil {
+				t.Error(err)
+			}
+		})
+		until(t, "a caller", func() bool { _, waiting := r.state(); return waiting == n+1 })
+		select {
+		case <-st.come:
+			if n == 0 {
+				t.Error("told after one caller of two")
+			}
+		default:
+			if n == 1 {
+				t.Error("two callers came, and the server was not told")
+			}
+		}
+	}
+	if r.await(2) != nil {
+		t.Error("two callers wait, and were to be waited for")
+	}
+	r.serve()
+	callers.Wait()
+	if len(r.groups) != 1 || len(r.settling) != 0 {
+		t.Errorf("%d groups and %d servers that settle, want one group and none", len(r.groups), len(r.settling))
+	}
+}
+
 func TestCancelledCallerLeavesItsGroupAlone(t *testing.T) {
 	r := newRecorder(1)
 	first := make(chan error, 1)
