@@ -119,17 +119,19 @@ func startRevoker(t *testing.T, p place) func(state.Key) error {
 type cut int
 
 const (
-	whole   cut = iota
-	deaf        // it beats, and swallows every change
-	gap         // it tells of a gap instead of every change
-	silent      // it says nothing at all
-	refused     // it cannot be begun
+	whole     cut = iota
+	deaf          // it beats, and swallows every change
+	deafFirst     // so does the first that was begun, the store's own
+	gap           // it tells of a gap instead of every change
+	silent        // it says nothing at all
+	refused       // it cannot be begun
 )
 
 // A cable is a store whose watch can be cut.
 type cable struct {
 	state.Store
-	how atomic.Int32
+	how   atomic.Int32
+	begun atomic.Int32 // watches
 }
 
 func (c *cable) cut(how cut) { c.how.Store(int32(how)) }
@@ -142,11 +144,15 @@ func (c *cable) Watch(ctx context.Context, opts state.WatchOptions) (<-chan stat
 	if err != nil {
 		return nil, err
 	}
+	first := c.begun.Add(1) == 1
 	out := make(chan state.Change)
 	go func() {
 		defer close(out)
 		for change := range changes {
 			how := cut(c.how.Load())
+			if how == deafFirst && first {
+				how = deaf
+			}
 			switch {
 			case how >= silent, how == deaf && change.Type != state.Beat:
 				continue
