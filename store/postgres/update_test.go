@@ -85,7 +85,9 @@ func freeWhileHeld(t *testing.T, s *postgres.Store, keys []state.Key, held int) 
 			defer close(done)
 			results = s.Apply(ctx, ops...)
 		}()
-		poll(t, "the update to wait", func() bool { return ask[int](t, s, "SELECT count(*) FROM pg_locks WHERE NOT granted") > 0 })
+		poll(t, "the update to wait", func() bool {
+			return ask[int](t, s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+		})
 		free = ask[int](t, s, `WITH f AS (SELECT FROM sessions WHERE user_id = 'ann' FOR UPDATE SKIP LOCKED) SELECT count(*) FROM f`)
 		if err := tx.Rollback(ctx); err != nil {
 			return err
