@@ -8,7 +8,7 @@ import (
 
 // updatesAtOnce bounds the updates in one script: enough to share what it costs
 // to begin one, and few enough not to keep others waiting.
-const updatesAtOnce = 16
+const updatesAtOnce = 32
 
 // A bundle is several steps as calls. Updates, which are the most, are several
 // to a call: their script costs as much to begin as to run.
@@ -44,7 +44,7 @@ func (s *Store) updatesCall(steps []*step, places []int) *call {
 	c := &call{
 		script: s.scripts.updates,
 		keys:   make([]string, 0, 2*len(places)),
-		args:   append(make([]string, 0, 1+6*len(places)), ""),
+		args:   append(make([]string, 0, 1+4*len(places)), ""),
 	}
 	for _, i := range places {
 		one := steps[i].call

@@ -109,9 +109,9 @@ func (d *dump) load(addr string) {
 func (d *dump) checkRecord(tag, m, value string) int {
 	d.Helper()
 	b := []byte(value)
-	created, idle, absolute := binary.BigEndian.Uint64(b[26:]), binary.BigEndian.Uint64(b[42:]), binary.BigEndian.Uint64(b[50:])
-	nkind, nuser := int(b[146]), int(binary.BigEndian.Uint16(b[147:]))
-	kind, user := value[167:167+nkind], value[167+nkind:167+nkind+nuser]
+	created, idle, absolute := binary.BigEndian.Uint64(b[50:]), binary.BigEndian.Uint64(b[66:]), binary.BigEndian.Uint64(b[74:])
+	nkind, nuser := int(b[82]), int(binary.BigEndian.Uint16(b[83:]))
+	kind, user := value[95:95+nkind], value[95+nkind:95+nkind+nuser]
 	want := map[string]float64{"o": 0, "d:" + kind: float64(min(idle, absolute)), "u:" + kind + ":" + user: float64(created)}
 	if user == "" {
 		delete(want, "u:"+kind+":")

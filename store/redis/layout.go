@@ -12,16 +12,21 @@ import (
 // The form of a record, which scripts read and change without decoding the
 // rest. Numbers are big-endian, times Unix milliseconds.
 //
-//	0    'r' and the format, 1
-//	2    version, revision, epoch, created, last accessed, idle deadline,
-//	     absolute deadline: 8 bytes each
-//	58   until when the previous secret counts (0: never), 8 bytes; the hash
-//	     of the secret and that of the previous one, 32 bytes each
-//	130  the last operation, 16 bytes
-//	146  length of kind (1), user (2), owner (2) and metadata (4), size of the
-//	     metadata as state.Size counts them (4), length and size of the data
-//	     (4 each)
-//	167  kind, user, owner, metadata, data; what follows them means nothing
+//	0   'R' and the format, 1
+//	2   version and revision, 8 bytes each
+//	18  the last operation, 16 bytes; length of the data and their size as
+//	    state.Size counts them, 4 bytes each
+//	42  epoch, created, last accessed, idle deadline, absolute deadline: 8 bytes
+//	    each
+//	82  length of kind (1), user (2), owner (2) and metadata (4), and size of
+//	    the metadata (4)
+//	95  kind, user, owner
+//	    until when the previous secret counts (0: never), 8 bytes; the hash of
+//	    the secret and that of the previous one, 32 bytes each
+//	    metadata, data; what follows them means nothing
+//
+// What an update changes stands together, and what scripts read before that:
+// the less of a record they take, the quicker they are.
 //
 // Metadata and data are each a record in the form of [state.AppendRecord] with
 // nothing else in it, so that one can be replaced without reading the other.
@@ -36,57 +41,75 @@ import (
 //	50   length of kind (1), user (2), reason (1) and by (2)
 //	56   kind, user, reason, by
 const (
-	stampsAt   = 2
-	secretAt   = 58
-	lengthsAt  = 146
-	fixedSize  = 167
-	stampsSize = secretAt - stampsAt
-	tombSize   = 56
-	format     = 1
+	numbersAt   = 2
+	opAt        = 18
+	dataSizeAt  = 34
+	stampsAt    = 42
+	lengthsAt   = 82
+	fixedSize   = 95
+	secretsSize = 72
+	numbersSize = opAt - numbersAt
+	stampsSize  = numbersSize + lengthsAt - stampsAt // with the numbers
+	tombSize    = 56
+	format      = 1
 )
 
-// appendRest appends what follows the stamps of a record.
-func appendRest(b []byte, r *state.Record) ([]byte, error) {
+// The parts of a record as they are written.
+type parts struct {
+	work []byte // the operation and the lengths of data
+	rest []byte // what follows the stamps
+}
+
+func partsOf(r *state.Record) (parts, error) {
 	meta, err := encodeMeta(r.Ref, &r.Meta)
 	if err != nil {
-		return nil, err
+		return parts{}, err
 	}
-	data, err := encodeData(r.Ref, r.Data, r.Sealed)
+	size := dataSize(r.Data)
+	data, err := encodeData(r.Ref, r.Data, r.Sealed, size)
 	if err != nil {
-		return nil, err
+		return parts{}, err
 	}
 	until := int64(0)
 	if !r.Secret.PreviousUntil.IsZero() {
 		until = r.Secret.PreviousUntil.UnixMilli()
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(until))
-	b = append(b, r.Secret.Hash[:]...)
-	b = append(b, r.Secret.Previous[:]...)
-	b = append(b, r.LastOp[:]...)
+	b := make([]byte, 0, fixedSize-lengthsAt+len(r.Kind)+len(r.User)+len(r.Owner)+secretsSize+len(meta)+len(data))
 	b = append(b, byte(len(r.Kind)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.User)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Owner)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(meta)))
 	b = binary.BigEndian.AppendUint32(b, uint32(metaSize(&r.Meta)))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
-	b = binary.BigEndian.AppendUint32(b, uint32(dataSize(r.Data)))
 	b = append(b, r.Kind...)
 	b = append(b, r.User...)
 	b = append(b, r.Owner...)
+	b = binary.BigEndian.AppendUint64(b, uint64(until))
+	b = append(b, r.Secret.Hash[:]...)
+	b = append(b, r.Secret.Previous[:]...)
 	b = append(b, meta...)
-	return append(b, data...), nil
+	b = append(b, data...)
+	return parts{work: appendWork(nil, r.LastOp, len(data), size), rest: b}, nil
 }
 
-// appendStamps appends what precedes that.
-func appendStamps(b []byte, s *state.Stamp) []byte {
-	b = append(b, 'r', format)
+// appendWork appends the operation, the length of encoded data and their size.
+func appendWork(b []byte, op state.OpID, length, size int) []byte {
+	b = append(b, op[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(length))
+	return binary.BigEndian.AppendUint32(b, uint32(size))
+}
+
+// whole returns a record with its stamps.
+func (p parts) whole(s *state.Stamp) []byte {
+	b := make([]byte, 0, lengthsAt+len(p.rest))
+	b = append(b, 'R', format)
 	b = binary.BigEndian.AppendUint64(b, s.Version)
 	b = binary.BigEndian.AppendUint64(b, s.Revision)
+	b = append(b, p.work...)
 	b = binary.BigEndian.AppendUint64(b, s.Epoch)
 	for _, t := range []time.Time{s.Created, s.LastAccessed, s.IdleDeadline, s.AbsoluteDeadline} {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.UnixMilli()))
 	}
-	return b
+	return append(b, p.rest...)
 }
 
 func encodeMeta(ref state.Ref, m *state.Metadata) ([]byte, error) {
@@ -96,11 +119,12 @@ func encodeMeta(ref state.Ref, m *state.Metadata) ([]byte, error) {
 	return state.AppendRecord(make([]byte, 0, 96+metaSize(m)), &state.Record{Ref: ref, Meta: *m})
 }
 
-func encodeData(ref state.Ref, data map[string]json.RawMessage, sealed []byte) ([]byte, error) {
+// encodeData returns the binary form of data of that size, and what is sealed.
+func encodeData(ref state.Ref, data map[string]json.RawMessage, sealed []byte, size int) ([]byte, error) {
 	if len(data) == 0 && len(sealed) == 0 {
 		return nil, nil
 	}
-	room := 96 + dataSize(data) + 8*len(data) + len(sealed)
+	room := 96 + size + 8*len(data) + len(sealed)
 	return state.AppendRecord(make([]byte, 0, room), &state.Record{Ref: ref, Data: data, Sealed: sealed})
 }
 
@@ -118,16 +142,17 @@ func milli(b []byte) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(b))).UTC()
 }
 
-// parseStamps reads the stamps at now.
-func parseStamps(b []byte, now time.Time) state.Stamp {
+// parseStamps reads the stamps at now. They stand apart in a record, and one
+// behind the other in an answer.
+func parseStamps(numbers, b []byte, now time.Time) state.Stamp {
 	s := state.Stamp{
-		Version:          binary.BigEndian.Uint64(b),
-		Revision:         binary.BigEndian.Uint64(b[8:]),
-		Epoch:            binary.BigEndian.Uint64(b[16:]),
-		Created:          milli(b[24:]),
-		LastAccessed:     milli(b[32:]),
-		IdleDeadline:     milli(b[40:]),
-		AbsoluteDeadline: milli(b[48:]),
+		Version:          binary.BigEndian.Uint64(numbers),
+		Revision:         binary.BigEndian.Uint64(numbers[8:]),
+		Epoch:            binary.BigEndian.Uint64(b),
+		Created:          milli(b[8:]),
+		LastAccessed:     milli(b[16:]),
+		IdleDeadline:     milli(b[24:]),
+		AbsoluteDeadline: milli(b[32:]),
 	}
 	s.Remaining = s.Expires().Sub(now)
 	return s
@@ -135,7 +160,7 @@ func parseStamps(b []byte, now time.Time) state.Stamp {
 
 // parseHead reads a record up to its user and returns what follows it.
 func parseHead(key state.Key, b []byte, now time.Time) (r state.Record, rest []byte, err error) {
-	if len(b) < fixedSize || b[0] != 'r' || b[1] != format {
+	if len(b) < fixedSize || b[0] != 'R' || b[1] != format {
 		return r, nil, corrupt(key, "header")
 	}
 	nkind, nuser := int(b[lengthsAt]), int(binary.BigEndian.Uint16(b[lengthsAt+1:]))
@@ -146,7 +171,7 @@ func parseHead(key state.Key, b []byte, now time.Time) (r state.Record, rest []b
 	r = state.Record{
 		Namespace: key.Namespace, Ref: key.Ref,
 		Kind: names[:nkind], User: names[nkind:],
-		Stamp: parseStamps(b[stampsAt:], now),
+		Stamp: parseStamps(b[numbersAt:], b[stampsAt:], now),
 	}
 	return r, b[fixedSize+nkind+nuser:], nil
 }
@@ -157,21 +182,27 @@ func parseRecord(key state.Key, b []byte, now time.Time) (state.Record, error) {
 	if err != nil {
 		return r, err
 	}
-	if until := int64(binary.BigEndian.Uint64(b[secretAt:])); until != 0 {
-		r.Secret.PreviousUntil = time.UnixMilli(until).UTC()
-	}
-	copy(r.Secret.Hash[:], b[secretAt+8:])
-	copy(r.Secret.Previous[:], b[secretAt+40:])
-	r.Secret = r.Secret.At(now)
-	copy(r.LastOp[:], b[secretAt+72:])
+	copy(r.LastOp[:], b[opAt:])
+	ndata := int(binary.BigEndian.Uint32(b[dataSizeAt:]))
 	nowner, nmeta := int(binary.BigEndian.Uint16(b[lengthsAt+3:])), int(binary.BigEndian.Uint32(b[lengthsAt+5:]))
-	ndata := int(binary.BigEndian.Uint32(b[lengthsAt+13:]))
-	if len(rest) < nowner+nmeta+ndata {
+	if len(rest) < nowner+secretsSize+nmeta+ndata {
 		return r, corrupt(key, "lengths")
 	}
 	r.Owner = string(rest[:nowner])
 	rest = rest[nowner:]
+	r.Secret = parseSecrets(rest).At(now)
+	rest = rest[secretsSize:]
 	return r, parseContent(&r, rest[:nmeta], rest[nmeta:nmeta+ndata])
+}
+
+func parseSecrets(b []byte) state.Secret {
+	var s state.Secret
+	if until := int64(binary.BigEndian.Uint64(b)); until != 0 {
+		s.PreviousUntil = time.UnixMilli(until).UTC()
+	}
+	copy(s.Hash[:], b[8:])
+	copy(s.Previous[:], b[40:])
+	return s
 }
 
 func parseContent(r *state.Record, meta, data []byte) error {

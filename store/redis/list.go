@@ -75,7 +75,7 @@ func (l *lister) offer(routing byte, member string, b []byte, now time.Time) err
 	if err != nil {
 		return corrupt(state.Key{Namespace: l.q.Namespace}, "index")
 	}
-	if len(b) == 0 || b[0] != 'r' {
+	if len(b) == 0 || b[0] == 't' {
 		return nil // gone meanwhile
 	}
 	r, err := parseRecord(state.Key{Namespace: l.q.Namespace, Ref: ref}, b, now)

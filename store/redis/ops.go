@@ -65,7 +65,7 @@ func (s *Store) firstArgs(key state.Key) []string {
 
 func (s *Store) createCall(tag string, op *state.CreateOp) (*call, error) {
 	given := &op.Record
-	rest, err := appendRest(make([]byte, 0, 512+state.Size(given)+len(given.Sealed)), &state.Record{
+	p, err := partsOf(&state.Record{
 		Ref: given.Ref, Kind: given.Kind, User: given.User,
 		Secret: state.Secret{Hash: given.Secret.Hash},
 		Meta:   given.Meta, Data: given.Data, Sealed: given.Sealed, LastOp: op.ID,
@@ -82,8 +82,8 @@ func (s *Store) createCall(tag string, op *state.CreateOp) (*call, error) {
 		script: s.scripts.create,
 		keys:   insertKeys(tag, given),
 		args: append(s.firstArgs(given.Key()), given.Kind, given.User, millis(op.Idle), millis(op.Lifetime),
-			rueidis.BinaryString(rest), strconv.Itoa(op.Limit.PerUser), flag(op.Limit.Refuse), strconv.Itoa(op.Limit.Total),
-			others, string(op.ID[:]), op.By, tag, before, behind),
+			rueidis.BinaryString(p.rest), strconv.Itoa(op.Limit.PerUser), flag(op.Limit.Refuse), strconv.Itoa(op.Limit.Total),
+			others, rueidis.BinaryString(p.work), op.By, tag, before, behind),
 	}, nil
 }
 
@@ -119,48 +119,56 @@ func (s *Store) importCall(tag string, op *state.ImportOp) (*call, error) {
 	if !r.Secret.Previous.IsZero() {
 		until = unixMilli(r.Secret.PreviousUntil)
 	}
-	b, err := appendRest(appendStamps(make([]byte, 0, 512+state.Size(&r)+len(r.Sealed)), &r.Stamp), &r)
+	p, err := partsOf(&r)
 	if err != nil {
 		return nil, err
 	}
 	return &call{
 		script: s.scripts.importing,
 		keys:   insertKeys(tag, &r),
-		args: append(s.firstArgs(r.Key()), r.Kind, rueidis.BinaryString(b),
+		args: append(s.firstArgs(r.Key()), r.Kind, rueidis.BinaryString(p.whole(&r.Stamp)),
 			unixMilli(r.Created), unixMilli(r.Expires()), until),
 	}, nil
 }
 
 func (s *Store) updateCall(tag string, op *state.UpdateOp) (*call, error) {
-	given := state.Record{Data: op.Data}
+	size, metasize := dataSize(op.Data), 0
 	if op.Meta != nil {
-		given.Meta = *op.Meta
+		metasize = metaSize(op.Meta)
 	}
 	var meta, data []byte
 	// What is too large by itself is not sent, only its size: what else is
 	// wrong is said first.
-	if state.CheckSize(&given) == nil {
+	if size+metasize <= state.MaxRecordBytes {
 		var err error
-		if meta, err = encodeMeta(op.Key.Ref, &given.Meta); err != nil {
-			return nil, err
+		if op.Meta != nil {
+			if meta, err = encodeMeta(op.Key.Ref, op.Meta); err != nil {
+				return nil, err
+			}
 		}
-		if data, err = encodeData(op.Key.Ref, op.Data, op.Sealed); err != nil {
+		if data, err = encodeData(op.Key.Ref, op.Data, op.Sealed, size); err != nil {
 			return nil, err
 		}
 	}
-	change := make([]byte, 0, 96)
+	change := make([]byte, 0, 128)
 	change = binary.BigEndian.AppendUint64(change, op.Version)
 	change = binary.BigEndian.AppendUint64(change, op.Version+1)
-	change = append(change, op.ID[:]...)
+	change = appendWork(change, op.ID, len(data), size)
 	change = append(change, bit(op.Meta != nil), bit(op.Data != nil), bit(op.Rotate != nil))
-	change = binary.BigEndian.AppendUint32(change, uint32(metaSize(&given.Meta)))
-	change = binary.BigEndian.AppendUint32(change, uint32(dataSize(op.Data)))
+	change = binary.BigEndian.AppendUint32(change, uint32(metasize))
+	change = append(change, op.Key.Ref.Bytes()...)
+	change = append(change, bit(op.Epoch != 0))
+	change = binary.BigEndian.AppendUint64(change, op.Epoch)
 	if op.Rotate != nil {
 		change = binary.BigEndian.AppendUint64(change, uint64(max(op.Rotate.Grace, 0).Milliseconds()))
 		change = append(change, op.Rotate.Hash[:]...)
 	}
-	return s.plainCall(s.scripts.update, tag, op.Key, epoch(op.Epoch),
-		rueidis.BinaryString(change), rueidis.BinaryString(data), rueidis.BinaryString(meta)), nil
+	return &call{
+		script: s.scripts.update,
+		keys:   []string{recordKey(tag, member(op.Key.Ref)), sequenceKey(tag)},
+		args: []string{s.floor(op.Key.Ref.Routing()), s.channel(op.Key.Namespace),
+			rueidis.BinaryString(change), rueidis.BinaryString(data), rueidis.BinaryString(meta)},
+	}, nil
 }
 
 func bit(set bool) byte {

@@ -128,3 +128,34 @@ func TestCorruptRecordsAreSaidToBe(t *testing.T) {
 		}
 	}
 }
+
+func TestRecordOfAnotherFormIsCorruptAndStays(t *testing.T) {
+	server := redisserver.Start(t)
+	s := open(t, redis.Options{Addresses: []string{server.Addr()}})
+	key, ctx := create(t, s, "alice"), context.Background()
+	form := func(letter string) {
+		server.Do("EVAL", "for _, k in ipairs(redis.call('KEYS', '*}:r:*')) do redis.call('SETRANGE', k, 0, ARGV[1]) end", "0", letter)
+	}
+	form("r")
+	if _, err := s.Get(ctx, key); !errors.Is(err, state.ErrCorrupt) {
+		t.Errorf("Get: %v", err)
+	}
+	for _, err := range s.List(ctx, state.Query{Namespace: "test"}) {
+		if !errors.Is(err, state.ErrCorrupt) {
+			t.Errorf("List: %v", err)
+		}
+	}
+	update := state.UpdateOp{Key: key, Version: 1, Data: data(1)}
+	for _, op := range []state.Op{
+		update, state.TouchOp{Key: key, Idle: time.Hour}, state.ExtendOp{Key: key, For: time.Hour, Max: time.Hour},
+		state.SetOwnerOp{Key: key, Owner: "replica"}, revocation(key),
+	} {
+		if err := s.Apply(ctx, op)[0].Err; !errors.Is(err, state.ErrCorrupt) {
+			t.Errorf("%T: %v", op, err)
+		}
+	}
+	form("R")
+	if res := do(t, s, update); res.Stamp.Version != 2 || res.Stamp.Revision != 2 {
+		t.Errorf("after what was refused an update is version %d and revision %d", res.Stamp.Version, res.Stamp.Revision)
+	}
+}

@@ -42,7 +42,7 @@ func stamped(_ *Store, st *step, r reply) state.Result {
 	if len(r.body) < stampsSize {
 		return state.Result{Err: corrupt(st.key, "answer")}
 	}
-	res := state.Result{Stamp: parseStamps(r.body, r.now)}
+	res := state.Result{Stamp: parseStamps(r.body, r.body[numbersSize:], r.now)}
 	ends, err := parseEnds(st.key.Namespace, st.routing, r.body[stampsSize:])
 	if err != nil {
 		return state.Result{Err: err}

@@ -36,25 +36,31 @@ type scripts struct {
 
 // newScripts composes the scripts; now is the part that tells the time.
 func newScripts(now string) *scripts {
+	step := func(flags string, names ...string) *script {
+		parts := []string{part("names"), now}
+		for _, name := range names {
+			parts = append(parts, part(name))
+		}
+		return compose(flags, parts...)
+	}
 	return &scripts{
-		create:    compose(flagsNone, now, part("bump"), part("tomb"), part("tell"), part("note"), part("create")),
-		importing: compose(flagsNone, now, part("tell"), part("note"), part("import")),
-		update:    compose(flagsNone, now, part("live"), part("bump"), part("tell"), part("note"), part("update")),
-		updates: compose(flagsNone, now, part("bump"), part("collect"), part("step"),
-			part("live"), part("note"), part("update"), part("each")),
-		touch:  compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("touch")),
-		extend: compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("tell"), part("note"), part("extend")),
-		owner:  compose(flagsAllowOOM, now, part("live"), part("fence"), part("bump"), part("tell"), part("note"), part("owner")),
-		remove: compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("tell"), part("note"), part("delete")),
-		sweep:  compose(flagsAllowOOM, now, part("bump"), part("tomb"), part("tell"), part("note"), part("sweep")),
+		create:    step(flagsNone, "bump", "tomb", "tell", "note", "create"),
+		importing: step(flagsNone, "tell", "note", "import"),
+		update:    step(flagsNone, "change", "live", "bump", "tell", "note", "update"),
+		updates:   step(flagsNone, "bump", "collect", "note", "step", "live", "update", "each"),
+		touch:     step(flagsAllowOOM, "one", "live", "fence", "bump", "touch"),
+		extend:    step(flagsAllowOOM, "one", "live", "fence", "bump", "tell", "note", "extend"),
+		owner:     step(flagsAllowOOM, "one", "live", "fence", "bump", "tell", "note", "owner"),
+		remove:    step(flagsAllowOOM, "one", "bump", "tomb", "tell", "note", "delete"),
+		sweep:     step(flagsAllowOOM, "bump", "tomb", "tell", "note", "sweep"),
 
-		due:  compose(flagsNoWrites, now, part("due")),
-		page: compose(flagsNoWrites, now, part("page")),
+		due:  step(flagsNoWrites, "due"),
+		page: step(flagsNoWrites, "page"),
 
-		appendEvents: compose(flagsNone, now, part("live"), part("fence"), part("etrimfns"), part("eappend")),
-		readEvents:   compose(flagsNoWrites, now, part("live"), part("eread")),
-		tailEvents:   compose(flagsNoWrites, now, part("live"), part("etail")),
-		trimEvents:   compose(flagsAllowOOM, now, part("live"), part("etrimfns"), part("etrim")),
+		appendEvents: step(flagsNone, "one", "live", "fence", "etrimfns", "eappend"),
+		readEvents:   step(flagsNoWrites, "one", "live", "eread"),
+		tailEvents:   step(flagsNoWrites, "one", "live", "etail"),
+		trimEvents:   step(flagsAllowOOM, "one", "live", "etrimfns", "etrim"),
 	}
 }
 

@@ -1,7 +1,8 @@
--- Adds one to a number of 8 bytes, which Lua's own numbers cannot hold.
-local function bump(s)
-  local hi, lo = struct.unpack('>I4I4', s)
-  lo = lo + 1
-  if lo == 4294967296 then hi, lo = (hi + 1) % 4294967296, 0 end
-  return struct.pack('>I4I4', hi, lo)
+-- Adds one to a number of 8 bytes, which Lua's own numbers cannot hold: given
+-- in two halves,
+local function after(high, low)
+  if low < 4294967295 then return high, low + 1 end
+  return (high + 1) % 4294967296, 0
 end
+-- or as it stands in a record.
+local function bump(s) return pack('>I4I4', after(unpack('>I4I4', s))) end

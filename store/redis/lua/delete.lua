@@ -1,31 +1,31 @@
 -- KEYS: record, sequence, order, kinds, events, tombstones. ARGV: floor, ref, channel,
 -- epoch, op, reason, by, prefix of the tag.
-local head = redis.call('GETRANGE', KEYS[1], 0, 767)
+local head = call('GETRANGE', record, 0, 767)
 if head == '' then return 'k' .. stamp end
-if string.byte(head) == 116 then
+if byte(head) == 116 then
   -- Written again as it is, so that a WAIT behind a repeated Delete waits for
   -- the first one too.
-  redis.call('SETRANGE', KEYS[1], 0, 't')
+  call('SETRANGE', record, 0, 't')
   return 'k' .. stamp
 end
-local idle, absolute = struct.unpack('>I8I8', head, 43)
-local nkind, nuser, nowner = struct.unpack('>BI2I2', head, 147)
+if byte(head) ~= 82 then return redis.error_reply('CORRUPT record') end
+local idle, absolute, nkind, nuser, nowner = unpack('>I8I8BI2I2', head, 67)
 if idle <= now or absolute <= now then return 'k' .. stamp end
 -- FENCE
-local member = string.sub(ARGV[2], 2)
-local kind, user = string.sub(head, 168, 167 + nkind), string.sub(head, 168 + nkind, 167 + nkind + nuser)
+local member = sub(ref, 2)
+local kind, user = sub(head, 96, 95 + nkind), sub(head, 96 + nkind, 95 + nkind + nuser)
 local due, mine = ARGV[8] .. 'd:' .. kind, ARGV[8] .. 'u:' .. kind .. ':' .. user
 -- Read before anything is written, so that a script that cannot reach them
 -- has written nothing.
-local last = redis.call('ZCARD', due) == 1
-if user ~= '' then redis.call('ZSCORE', mine, member) end
+local last = call('ZCARD', due) == 1
+if user ~= '' then call('ZSCORE', mine, member) end
 
-local body = tomb(string.sub(head, 3, 10), string.sub(head, 27, 34), string.sub(head, 35, 42), stamp, ARGV[5], kind, user, ARGV[6], ARGV[7])
-bury(KEYS[1], KEYS[6], member, body)
-redis.call('ZREM', KEYS[3], member)
-redis.call('ZREM', due, member)
-if last then redis.call('SREM', KEYS[4], kind) end
-if user ~= '' then redis.call('ZREM', mine, member) end
-redis.call('UNLINK', KEYS[5])
-note(5, ARGV[2], string.sub(head, 3, 10), bump(string.sub(head, 11, 18)), kind, ARGV[6], ARGV[7])
+local body = tomb(sub(head, 3, 10), sub(head, 51, 58), sub(head, 59, 66), stamp, ARGV[5], kind, user, ARGV[6], ARGV[7])
+bury(record, KEYS[6], member, body)
+call('ZREM', KEYS[3], member)
+call('ZREM', due, member)
+if last then call('SREM', KEYS[4], kind) end
+if user ~= '' then call('ZREM', mine, member) end
+call('UNLINK', KEYS[5])
+note(sequence, channel, 5, ref, sub(head, 3, 10) .. bump(sub(head, 11, 18)), kind, ARGV[6], ARGV[7])
 return 'k' .. stamp .. ended(member, body)

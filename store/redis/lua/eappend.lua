@@ -9,7 +9,7 @@ for _ = 1, tonumber(ARGV[5]) do
     want = behind
   end
   if index < want or index > want and skip ~= '1' then
-    return 'v' .. stamp .. struct.pack('>I8I8', index, want)
+    return 'v' .. stamp .. pack('>I8I8', index, want)
   end
   nexts[s] = index + n
   at = at + 4 + n
@@ -21,20 +21,20 @@ for _ = 1, tonumber(ARGV[5]) do
   local first, behind = stream(s)
   if skip == '1' then
     for i = first, behind - 1 do
-      local field = 'e' .. struct.pack('>I8', i) .. s
-      bytes = bytes - redis.call('HSTRLEN', key, field)
-      redis.call('HDEL', key, field)
+      local field = 'e' .. pack('>I8', i) .. s
+      bytes = bytes - call('HSTRLEN', key, field)
+      call('HDEL', key, field)
     end
     first, behind = index, index
   end
   for i = 1, n do
     local e = ARGV[at + 3 + i]
-    redis.call('HSET', key, 'e' .. struct.pack('>I8', behind) .. s, e, order(newest), struct.pack('>I8I8I4', behind, now, #e) .. s)
+    call('HSET', key, 'e' .. pack('>I8', behind) .. s, e, order(newest), pack('>I8I8I4', behind, now, #e) .. s)
     bytes = bytes + #e
     newest = newest + 1
     behind = behind + 1
   end
-  redis.call('HSET', key, 's' .. s, struct.pack('>I8I8', first, behind))
+  call('HSET', key, 's' .. s, pack('>I8I8', first, behind))
   at = at + 4 + n
 end
 while dropOldest(function() return false end) do end

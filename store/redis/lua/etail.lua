@@ -1,2 +1,2 @@
 -- KEYS: record, events. ARGV: floor, ref, -, stream.
-return 'k' .. stamp .. (redis.call('HGET', KEYS[2], 's' .. ARGV[4]) or string.rep('\0', 16))
+return 'k' .. stamp .. (call('HGET', KEYS[2], 's' .. ARGV[4]) or string.rep('\0', 16))

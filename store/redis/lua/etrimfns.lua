@@ -3,34 +3,34 @@
 -- the order in which they came; 'b': the bytes of them; 'h' and 'g': the first
 -- of those numbers and the next.
 local key = KEYS[2]
-local function number(field) return tonumber(redis.call('HGET', key, field) or 0) end
-local function order(n) return 'o' .. struct.pack('>I8', n) end
+local function number(field) return tonumber(call('HGET', key, field) or 0) end
+local function order(n) return 'o' .. pack('>I8', n) end
 local function stream(s)
-  local st = redis.call('HGET', key, 's' .. s)
+  local st = call('HGET', key, 's' .. s)
   if not st then return 0, 0 end
-  return struct.unpack('>I8I8', st)
+  return unpack('>I8I8', st)
 end
 local bytes, oldest, newest
 local function open() bytes, oldest, newest = number('b'), number('h'), number('g') end
 local function close()
-  redis.call('HSET', key, 'b', bytes, 'h', oldest, 'g', newest)
+  call('HSET', key, 'b', bytes, 'h', oldest, 'g', newest)
 end
 -- dropOldest forgets the oldest event if test says so, and reports whether it
 -- did. One that is gone already is forgotten in any case.
 local function dropOldest(test)
   if oldest >= newest then return false end
   local field = order(oldest)
-  local o = redis.call('HGET', key, field)
-  local index, at, size = struct.unpack('>I8I8I4', o)
-  local s = string.sub(o, 21)
+  local o = call('HGET', key, field)
+  local index, at, size = unpack('>I8I8I4', o)
+  local s = sub(o, 21)
   local first, behind = stream(s)
   if index >= first then
     if not test(at) then return false end
-    redis.call('HDEL', key, 'e' .. struct.pack('>I8', index) .. s)
-    redis.call('HSET', key, 's' .. s, struct.pack('>I8I8', index + 1, behind))
+    call('HDEL', key, 'e' .. pack('>I8', index) .. s)
+    call('HSET', key, 's' .. s, pack('>I8I8', index + 1, behind))
     bytes = bytes - size
   end
-  redis.call('HDEL', key, field)
+  call('HDEL', key, field)
   oldest = oldest + 1
   return true
 end

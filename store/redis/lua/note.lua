@@ -1,7 +1,6 @@
 -- Tells watchers, with the next number of this tag, so that they notice what
--- they miss.
-local function note(change, ref, version, revision, kind, reason, by)
-  local notice = string.char(change) .. struct.pack('>I8', redis.call('INCR', KEYS[2])) ..
-    ref .. version .. revision .. string.char(#kind, #reason) .. kind .. reason .. by
-  tell(ARGV[3], struct.pack('>I2', #notice) .. notice)
+-- they miss. numbers are version and revision.
+local function note(sequence, channel, change, ref, numbers, kind, reason, by)
+  tell(channel, pack('>I2BI8', 44 + #kind + #reason + #by, change, call('INCR', sequence)) ..
+    ref .. numbers .. char(#kind, #reason) .. kind .. reason .. by)
 end

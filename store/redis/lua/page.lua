@@ -1,9 +1,9 @@
 -- A page of records in order. KEYS: order. ARGV: floor, prefix of the names of
 -- records, from, most records, most bytes.
-local refs = redis.call('ZRANGE', KEYS[1], ARGV[3], '+', 'BYLEX', 'LIMIT', 0, ARGV[4])
+local refs = call('ZRANGE', KEYS[1], ARGV[3], '+', 'BYLEX', 'LIMIT', 0, ARGV[4])
 local out, bytes, last = { stamp, '', '' }, 0, 0
 for i, m in ipairs(refs) do
-  local r = redis.call('GET', ARGV[2] .. m)
+  local r = call('GET', ARGV[2] .. m)
   if r then
     out[#out + 1] = m
     out[#out + 1] = r

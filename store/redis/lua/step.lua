@@ -1,3 +1,3 @@
 -- What follows is the script of one.
-local function step(KEYS, ARGV)
+local function step(record, sequence, channel, change, data, meta)
   do

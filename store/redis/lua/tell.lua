@@ -1,1 +1,1 @@
-local function tell(channel, notice) redis.call('PUBLISH', channel, notice) end
+local function tell(channel, notice) call('PUBLISH', channel, notice) end
