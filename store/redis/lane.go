@@ -5,12 +5,8 @@ import (
 	"sync"
 )
 
-const (
-	// laneSize bounds what is joined into one round trip, by number
-	laneSize = 64
-	// laneBytes, and by size.
-	laneBytes = 1 << 20
-)
+// laneBytes bounds what is joined into one round trip.
+const laneBytes = 1 << 20
 
 // A lane joins what is asked for while others are under way into one round
 // trip. Who asks while few are under way is not kept waiting. A busy server
@@ -26,13 +22,18 @@ type lane[Q, A any] struct {
 	life  context.Context
 	// weigh returns the bytes of a question.
 	weigh func(Q) int
-	// atOnce is how many round trips are under way at most.
-	atOnce int
+	// atOnce is how many round trips are under way at most, and most how many
+	// callers share one.
+	atOnce, most int
+	// queued says that round trips are served one after the other, so that one
+	// with few has no advantage while another is under way.
+	queued bool
 	// pumps waits for the goroutines of the lane.
 	pumps *sync.WaitGroup
 
 	mu      sync.Mutex // guards all below
 	flights int
+	landed  int             // seats of the flight that landed last
 	waiting []*flight[Q, A] // the last may still take more
 }
 
@@ -56,7 +57,7 @@ type seat[Q, A any] struct {
 // of admission; sent says whether the question went out all the same.
 func (l *lane[Q, A]) ask(ctx context.Context, question Q) (answer A, sent bool, err error) {
 	l.mu.Lock()
-	if l.flights < l.atOnce {
+	if l.flights < l.atOnce && !l.gathers() {
 		l.flights++
 		l.mu.Unlock()
 		defer l.land()
@@ -68,6 +69,10 @@ func (l *lane[Q, A]) ask(ctx context.Context, question Q) (answer A, sent bool, 
 		return l.fly(ctx, []Q{question})[0], true, nil
 	}
 	f, s := l.board(question)
+	if l.flights < l.atOnce && l.ready() {
+		l.flights++
+		l.pumps.Go(l.pump)
+	}
 	l.mu.Unlock()
 	select {
 	case <-f.done:
@@ -94,8 +99,8 @@ func (l *lane[Q, A]) board(question Q) (*flight[Q, A], *seat[Q, A]) {
 	if n := len(l.waiting); n > 0 {
 		f = l.waiting[n-1]
 	}
-	if f == nil || len(f.seats) == laneSize || f.weight+weight > laneBytes {
-		f = &flight[Q, A]{done: make(chan struct{}), seats: make([]*seat[Q, A], 0, laneSize)}
+	if f == nil || len(f.seats) == l.most || f.weight+weight > laneBytes {
+		f = &flight[Q, A]{done: make(chan struct{}), seats: make([]*seat[Q, A], 0, l.most)}
 		l.waiting = append(l.waiting, f)
 	}
 	s := &seat[Q, A]{question: question}
@@ -104,47 +109,61 @@ func (l *lane[Q, A]) board(question Q) (*flight[Q, A], *seat[Q, A]) {
 	return f, s
 }
 
-// land ends a round trip, or begins the next in its place. That one outlives the
-// callers, so it does not end with their contexts; it ends when the connection
-// does. Whoever calls is waited for by Close, and so are those.
-func (l *lane[Q, A]) land() {
-	if !l.more() {
-		return
-	}
-	l.pumps.Go(func() {
-		for l.more() {
-			l.carryNext()
-		}
-	})
+// gathers reports whether who comes should wait for others: where round trips
+// are served one after the other, until the one under way has landed or as many
+// have come as were in the last. mu is held.
+func (l *lane[Q, A]) gathers() bool { return l.queued && l.flights > 0 && l.landed > 1 }
+
+// ready reports whether the next flight has gathered enough; mu is held.
+func (l *lane[Q, A]) ready() bool {
+	return len(l.waiting) > 1 || len(l.waiting) == 1 && (!l.gathers() || len(l.waiting[0].seats) >= l.landed)
 }
 
-// more reports whether somebody waits. Where nobody does one round trip less is
-// under way.
-func (l *lane[Q, A]) more() bool {
+// land ends a round trip for one caller, or begins the next in its place. That
+// one outlives the callers, so it does not end with their contexts; it ends when
+// the connection does. Whoever calls is waited for by Close, and so are those.
+func (l *lane[Q, A]) land() {
+	if l.more(1) {
+		l.pumps.Go(l.pump)
+	}
+}
+
+// pump makes the flights that wait, one after the other.
+func (l *lane[Q, A]) pump() {
+	for l.more(l.carryNext()) {
+	}
+}
+
+// more takes note that a flight with so many seats has landed, and reports
+// whether the next is to depart. If not, one round trip less is under way.
+func (l *lane[Q, A]) more(seats int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) > 0 {
-		return true
-	}
+	l.landed = seats
 	l.flights--
-	return false
+	if !l.ready() {
+		return false
+	}
+	l.flights++
+	return true
 }
 
-// carryNext makes the next flight.
-func (l *lane[Q, A]) carryNext() {
+// carryNext makes the next flight, and returns how many it carried.
+func (l *lane[Q, A]) carryNext() int {
 	release, err := l.admission(l.life)
 	if err == nil {
 		defer release()
 	}
 	f := l.depart(err == nil)
 	if f == nil {
-		return
+		return 0
 	}
 	f.err = err
 	if err == nil {
 		l.carry(f)
 	}
 	close(f.done)
+	return len(f.seats)
 }
 
 // depart takes the next flight, without those who left; nil where nobody is

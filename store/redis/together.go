@@ -14,10 +14,10 @@ import (
 // those wait for replicas one wait. A cluster has them in different places.
 const (
 	// flightsAtOnce: two, so that the server works on one while the client
-	// does on the other. Fewer callers make smaller round trips.
-	flightsAtOnce = 2
+	// does on the other, and no more callers than keep both of them busy.
+	flightsAtOnce, flightSize = 2, 32
 	// waitsAtOnce is more, since those mostly wait.
-	waitsAtOnce = 4
+	waitsAtOnce, waitSize = 4, 64
 )
 
 // lanes are those of a store.
@@ -45,16 +45,16 @@ type answer struct {
 
 func (s *Store) openLanes() {
 	s.lanes.reads = lane[string, value]{
-		fly: s.readTogether, weigh: func(string) int { return 0 }, atOnce: flightsAtOnce, pumps: &s.pumps,
+		fly: s.readTogether, weigh: func(string) int { return 0 }, atOnce: flightsAtOnce, most: flightSize, queued: true, pumps: &s.pumps,
 	}
 	s.lanes.writes = lane[*step, answer]{
-		fly: s.writeTogether, weigh: (*step).bytes, atOnce: flightsAtOnce, pumps: &s.pumps,
+		fly: s.writeTogether, weigh: (*step).bytes, atOnce: flightsAtOnce, most: flightSize, queued: true, pumps: &s.pumps,
 	}
 	s.lanes.waits = make(map[state.Replication]*lane[*step, answer])
 	for _, level := range []state.Replication{state.ReplicateQuorum, state.ReplicateAll} {
 		s.lanes.waits[level] = &lane[*step, answer]{
 			fly: s.waitTogether, admit: s.admit, life: s.ctx,
-			weigh: (*step).bytes, atOnce: waitsAtOnce, pumps: &s.pumps,
+			weigh: (*step).bytes, atOnce: waitsAtOnce, most: waitSize, pumps: &s.pumps,
 		}
 	}
 }

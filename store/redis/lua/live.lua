@@ -1,6 +1,6 @@
 -- head is the record up to its kind, unless that is long; nothing goes on
--- without a live record. Strings are kept few and short throughout: Lua hashes every byte
--- of each that it makes.
+-- without a live record. Strings are kept few and short throughout: Lua hashes
+-- every byte of each that it makes.
 local head = call('GETRANGE', record, '0', '118')
 if head == '' then return 'n' .. stamp end
 local form = byte(head)
