@@ -183,6 +183,37 @@ func TestLaneGathersWhileAGroupIsUnderWay(t *testing.T) {
 	}
 }
 
+func TestGroupsShareTheCallers(t *testing.T) {
+	r := newRecorder(2)
+	var callers sync.WaitGroup
+	call := func(n int) {
+		callers.Go(func() {
+			if err := r.do(context.Background(), n, 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for n := range 2 {
+		call(n)
+		until(t, "one alone", func() bool { g, _ := r.state(); return len(g) == n+1 })
+	}
+	for n := range 11 {
+		call(n)
+	}
+	until(t, "the others", func() bool { _, n := r.state(); return n == 11 })
+	r.let <- struct{}{}
+	until(t, "the first group", func() bool { g, _ := r.state(); return len(g) == 3 })
+	if g, waiting := r.state(); len(g[2]) != 6 || waiting != 5 {
+		t.Errorf("of 12 callers one group took %d beside one of 1, and left %d", len(g[2]), waiting)
+	}
+	close(r.let)
+	callers.Wait()
+	r.wait()
+	if r.under != 0 || r.running != 0 {
+		t.Errorf("in the end %d callers in %d groups are under way", r.under, r.running)
+	}
+}
+
 // A server between two groups goes on when as many have come as it waits for,
 // and not before.
 func TestServerThatSettlesIsToldWhenCallersAreBack(t *testing.T) {

@@ -33,6 +33,8 @@ type lane[T any] struct {
 	mu       sync.Mutex // guards all below, and what calls say it guards
 	waiting  []*call[T]
 	running  int
+	under    int         // callers whose group is under way
+	around   int         // callers there are: the most that were here of late
 	settling []*settling // servers between two groups, first come first
 }
 
@@ -64,6 +66,7 @@ func (l *lane[T]) do(ctx context.Context, want T, weight int) error {
 	l.mu.Lock()
 	if l.running < l.groups && len(l.waiting) == 0 {
 		l.running++
+		l.under++
 		l.mu.Unlock()
 		return l.alone(ctx, want)
 	}
@@ -103,6 +106,7 @@ func (l *lane[T]) alone(ctx context.Context, want T) error {
 	l.run(own, []T{want})
 	stop()
 	l.mu.Lock()
+	l.under--
 	if len(l.waiting) > 0 {
 		l.servers.Go(l.serve)
 	} else {
@@ -159,19 +163,33 @@ func (l *lane[T]) serve() {
 		}
 		l.run(ctx, wants)
 		g.cancel()
-		last, took = len(calls), time.Since(start)
+		last, took = l.done(calls), time.Since(start)
 		for _, c := range calls {
 			close(c.done)
 		}
 	}
 }
 
+// done takes note that a group has ended, and returns how many it was for.
+func (l *lane[T]) done(calls []*call[T]) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.under -= len(calls)
+	return len(calls)
+}
+
+// share is how many callers a group is for, so that all groups have as many:
+// a large one beside a small one keeps the most callers waiting the longest. mu
+// is held.
+func (l *lane[T]) share() int { return (l.around + l.groups - 1) / l.groups }
+
 // take makes a group of those who wait; nil if nobody does.
 func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.around = max(len(l.waiting)+l.under, l.around-(l.around+7)/8)
 	n, weight := 0, 0
-	for n < len(l.waiting) && (n == 0 || weight+l.waiting[n].weight <= l.most) {
+	for n < min(len(l.waiting), l.share()) && (n == 0 || weight+l.waiting[n].weight <= l.most) {
 		weight += l.waiting[n].weight
 		n++
 	}
@@ -182,6 +200,11 @@ func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
 	calls := append([]*call[T](nil), l.waiting[:n]...)
 	l.waiting = append(l.waiting[:0], l.waiting[n:]...)
 	clear(l.waiting[len(l.waiting) : len(l.waiting)+n])
+	l.under += n
+	if len(l.waiting) > 0 && l.running < l.groups {
+		l.running++
+		l.servers.Go(l.serve)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.timeout)
 	g := &group{stay: n, cancel: cancel}
 	for _, c := range calls {
@@ -191,9 +214,11 @@ func (l *lane[T]) take() ([]*call[T], context.Context, *group) {
 }
 
 // settle gives those a moment whose last call was just answered: mostly they
-// are about to come back with the next, and then the group is as large as the
-// last one was.
+// are about to come back with the next, and then the group has its share.
 func (l *lane[T]) settle(last int, patience time.Duration) {
+	if last == 0 {
+		return
+	}
 	st := l.await(min(last, l.most))
 	if st == nil {
 		return
@@ -209,11 +234,11 @@ func (l *lane[T]) settle(last int, patience time.Duration) {
 	}
 }
 
-// await returns nil if so many callers wait already, or nobody would be waited
-// for.
+// await returns nil if so many callers wait already, and a share of them.
 func (l *lane[T]) await(callers int) *settling {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	callers = max(callers, min(l.share(), l.most))
 	if len(l.waiting) >= callers {
 		return nil
 	}
