@@ -3,6 +3,7 @@ package batched
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -38,11 +39,11 @@ func (s *Store) submit(ctx context.Context, ops []state.Op) []state.Result {
 	if s.senders < s.opts.Groups && len(s.queue) == 0 && s.rested() && s.apart(ops) {
 		s.senders++
 		s.began = time.Now()
-		s.depart(ops)
+		s.depart(1, ops)
 		s.mu.Unlock()
 		results := s.send(ctx, 1, ops)
 		s.mu.Lock()
-		s.arrive(ops)
+		s.arrive(1, ops)
 		s.carryOn()
 		s.mu.Unlock()
 		return results
@@ -50,7 +51,7 @@ func (s *Store) submit(ctx context.Context, ops []state.Op) []state.Result {
 	c := &call{ctx: ctx, ops: ops, size: size(ops), done: make(chan struct{})}
 	s.queue = append(s.queue, c)
 	s.queued += len(ops)
-	if s.queued >= s.opts.MaxOps {
+	if s.queued >= s.opts.MaxOps || s.wanted > 0 && len(s.queue) >= s.wanted {
 		s.hurry()
 	}
 	if s.senders < s.opts.Groups {
@@ -73,7 +74,8 @@ func (s *Store) apart(ops []state.Op) bool {
 	return true
 }
 
-func (s *Store) depart(ops []state.Op) {
+func (s *Store) depart(calls int, ops []state.Op) {
+	s.under += calls
 	for _, op := range ops {
 		if op != nil {
 			s.sent[op.Target()] = true
@@ -81,7 +83,8 @@ func (s *Store) depart(ops []state.Op) {
 	}
 }
 
-func (s *Store) arrive(ops []state.Op) {
+func (s *Store) arrive(calls int, ops []state.Op) {
+	s.under -= calls
 	for _, op := range ops {
 		if op != nil {
 			delete(s.sent, op.Target())
@@ -103,7 +106,17 @@ func (s *Store) carryOn() {
 	s.calls.Go(s.sendGroups)
 }
 
-// hurry cuts the wait for the Interval short.
+// share is how many calls a group is for, so that all groups have as many: a
+// large one beside a small one keeps the most callers waiting the longest. Where
+// an Interval lies between groups they are one after the other.
+func (s *Store) share() int {
+	if s.opts.Interval > 0 {
+		return math.MaxInt
+	}
+	return (s.around + s.opts.Groups - 1) / s.opts.Groups
+}
+
+// hurry cuts the wait for more short.
 func (s *Store) hurry() {
 	select {
 	case s.wake <- struct{}{}:
@@ -113,15 +126,19 @@ func (s *Store) hurry() {
 
 // sendGroups sends groups until nothing is left that may be sent.
 func (s *Store) sendGroups() {
+	last, took := 0, time.Duration(0)
 	for {
 		s.turn <- struct{}{}
 		s.rest()
+		s.settle(last, min(took/8, time.Millisecond))
 		g := s.nextGroup()
 		<-s.turn
 		if g == nil {
 			return
 		}
+		start := time.Now()
 		s.sendGroup(g)
+		last, took = len(g.calls), time.Since(start)
 	}
 }
 
@@ -136,10 +153,33 @@ func (s *Store) rest() {
 		wait = 0
 	}
 	s.mu.Unlock()
-	if wait <= 0 {
+	s.doze(wait)
+}
+
+// settle gives those a moment who were just answered: mostly they are about to
+// come back, and then the group has its share.
+func (s *Store) settle(last int, patience time.Duration) {
+	if last == 0 || s.opts.Interval > 0 {
 		return
 	}
-	timer := time.NewTimer(wait)
+	s.mu.Lock()
+	s.wanted = max(last, s.share())
+	if s.closed || len(s.queue) >= s.wanted || s.queued >= s.opts.MaxOps {
+		patience = 0
+	}
+	s.mu.Unlock()
+	s.doze(patience)
+	s.mu.Lock()
+	s.wanted = 0
+	s.mu.Unlock()
+}
+
+// doze waits so long, or until somebody hurries.
+func (s *Store) doze(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -153,10 +193,11 @@ func (s *Store) rest() {
 func (s *Store) nextGroup() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := &group{}
+	s.around = max(len(s.queue)+s.under, s.around-(s.around+7)/8)
+	g, share := &group{}, s.share()
 	ops, bytes := 0, 0
 	for _, c := range s.queue {
-		full := len(g.calls) > 0 && (ops+len(c.ops) > s.opts.MaxOps || bytes+c.size > s.opts.MaxBytes)
+		full := len(g.calls) == share || len(g.calls) > 0 && (ops+len(c.ops) > s.opts.MaxOps || bytes+c.size > s.opts.MaxBytes)
 		if full || !s.apart(c.ops) {
 			break
 		}
@@ -170,7 +211,7 @@ func (s *Store) nextGroup() *group {
 		return nil
 	}
 	for _, c := range g.calls {
-		s.depart(c.ops) // not before: one group may have a ref several times
+		s.depart(1, c.ops) // not before: one group may have a ref several times
 	}
 	clear(s.queue[:n])
 	s.queue = s.queue[n:]
@@ -179,6 +220,10 @@ func (s *Store) nextGroup() *group {
 	select {
 	case <-s.wake: // it was for these
 	default:
+	}
+	if len(s.queue) > 0 && s.senders < s.opts.Groups {
+		s.senders++
+		s.calls.Go(s.sendGroups)
 	}
 	g.left.Store(int64(n))
 	ctx := g.calls[0].ctx
@@ -202,7 +247,7 @@ func (s *Store) sendGroup(g *group) {
 	}
 	results := s.send(g.ctx, len(g.calls), ops)
 	s.mu.Lock()
-	s.arrive(ops)
+	s.arrive(len(g.calls), ops)
 	s.mu.Unlock()
 	for _, c := range g.calls {
 		n := len(c.ops)

@@ -307,3 +307,74 @@ func TestStoreWithoutEventsRefusesThem(t *testing.T) {
 		}
 	}
 }
+
+func TestGroupsShareTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newGate(openMemory(nil))
+		s := open(t, inner, batched.Options{})
+		inner.shut.Store(true)
+		var ops []state.Op
+		for range 13 {
+			ops = append(ops, creation(newKey(t)))
+		}
+		_, wait := callers(t.Context(), s, ops...)
+		for _, want := range []int{1, 1, 6} { // of the twelve, with one beside it
+			if got := <-inner.entered; len(got) != want {
+				t.Errorf("a group of %d operations, want %d", len(got), want)
+			}
+			if want == 1 {
+				inner.let <- nil
+				synctest.Wait()
+			}
+		}
+		inner.shut.Store(false)
+		close(inner.let)
+		wait()
+	})
+}
+
+func TestCallersWhoWereJustAnsweredAreGivenAMoment(t *testing.T) {
+	for _, c := range []struct {
+		back, want int
+		pause      time.Duration
+	}{
+		{back: 3, want: 3},
+		{back: 2, want: 2, pause: time.Millisecond},
+	} {
+		t.Run(fmt.Sprint(c.back), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inner := newGate(openMemory(nil))
+				s := open(t, inner, batched.Options{Groups: 1})
+				inner.shut.Store(true)
+				come := func(n int) func() {
+					var ops []state.Op
+					for range n {
+						ops = append(ops, creation(newKey(t)))
+					}
+					_, wait := callers(t.Context(), s, ops...)
+					return wait
+				}
+				first, others := come(1), come(3)
+				<-inner.entered
+				inner.let <- nil
+				<-inner.entered // the three
+				time.Sleep(time.Second)
+				inner.let <- nil
+				first()
+				others()
+				last := come(c.back)
+				if n := len(inner.entered); c.pause > 0 && n > 0 {
+					t.Errorf("%d groups went before the moment was over", n)
+				}
+				time.Sleep(c.pause)
+				synctest.Wait()
+				if got := len(<-inner.entered); got != c.want {
+					t.Errorf("a group of %d, want %d", got, c.want)
+				}
+				inner.shut.Store(false)
+				inner.let <- nil
+				last()
+			})
+		})
+	}
+}

@@ -27,9 +27,12 @@ type Store struct {
 	queue   []*call            // waiting, in the order in which they came
 	queued  int                // operations in queue
 	began   time.Time          // when the last group began
+	under   int                // calls on their way
+	around  int                // calls there are: the most that were here of late
+	wanted  int                // calls in queue that somebody waits for; 0: nobody does
 
-	turn  chan struct{}  // held by who waits for the Interval and takes a group
-	wake  chan struct{}  // holds a token when nobody shall wait for the Interval
+	turn  chan struct{}  // held by who waits for calls and takes a group
+	wake  chan struct{}  // holds a token when nobody shall wait for more
 	calls sync.WaitGroup // callers, and the goroutines that send groups
 
 	closing  sync.Once
