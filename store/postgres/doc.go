@@ -11,7 +11,10 @@
 // What concurrent callers of Get ask for is asked in one round trip, and what
 // they write is written in one statement, which is one transaction: they share
 // one commit, and each still gets its own result. A caller who is alone does
-// not wait for others, and one who gives up takes nobody along. Rows are locked
+// not wait for others, and one who gives up takes nobody along. Two groups may
+// be under way, each with its share of the callers; between two there is a pause
+// for them to come back, of an eighth of what the last took, a millisecond at
+// most. Rows are locked
 // in the order of their keys and advisory locks before rows, so that writers do
 // not deadlock; a sweep waits for no lock at all. Since each transaction is a
 // single statement, a client that stalls never holds a lock.
