@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type hosts struct {
 	n      int
 }
 
+// networks counts those of this process.
+var networks atomic.Uint32
+
 // newHosts makes the network. It takes root and iproute2, and a kernel that
 // lets it.
 func newHosts(t *testing.T) *hosts {
@@ -43,8 +47,9 @@ func newHosts(t *testing.T) *hosts {
 	// Names of a test before may be in use for a moment after it.
 	own := fnv.New32a()
 	fmt.Fprint(own, os.Getpid(), t.Name())
-	n := own.Sum32()
-	h := &hosts{t: t, prefix: fmt.Sprintf("cc%06x", n&0xffffff), net: fmt.Sprintf("10.231.%d", n%250)}
+	// Two networks at once must not have an address in common.
+	n := (uint32(os.Getpid()) + networks.Add(1)) % 250
+	h := &hosts{t: t, prefix: fmt.Sprintf("cc%06x", own.Sum32()&0xffffff), net: fmt.Sprintf("10.231.%d", n)}
 	if out, err := exec.Command("ip", "link", "add", h.prefix, "type", "bridge").CombinedOutput(); err != nil {
 		testkit.Missing(t, fmt.Sprintf("a kernel that lets this process make network devices (%s)", strings.TrimSpace(string(out))))
 	}

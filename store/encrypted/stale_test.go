@@ -86,3 +86,42 @@ func TestStaleReadsAreNeitherConflictsNorRollbacks(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// An Update that is refused because of a stale answer says what is true now.
+func TestRefusedUpdateOfWhatHasEndedIsNotFound(t *testing.T) {
+	inner := &laggard{Store: memory.New(memory.Options{}), old: map[state.Key]state.Record{}}
+	s := wrap(t, inner, newRing(t), encrypted.Options{})
+	refused := func(key state.Key, epoch uint64) error {
+		inner.lag(1)
+		_, err := state.Do(t.Context(), s, state.UpdateOp{Key: key, Version: 1, Epoch: epoch, Data: map[string]json.RawMessage{}})
+		return err
+	}
+	made := func() state.Key {
+		op := creation(t, "alice")
+		do(t, s, op)
+		do(t, s, state.UpdateOp{Key: op.Target(), Version: 1, Data: map[string]json.RawMessage{}})
+		return op.Target()
+	}
+
+	ended := made()
+	do(t, s, state.DeleteOp{Key: ended, Reason: state.ReasonLogout})
+	var gone *state.NotFoundError
+	if err := refused(ended, 0); !errors.As(err, &gone) || gone.End == nil || gone.End.User != "alice" {
+		t.Errorf("after the end that the read did not show: %v", err)
+	}
+
+	owned := made()
+	do(t, s, state.SetOwnerOp{Key: owned, Owner: "a"})
+	do(t, s, state.SetOwnerOp{Key: owned, Epoch: 1, Owner: "b"})
+	var fenced *state.FencedError
+	if err := refused(owned, 1); !errors.As(err, &fenced) || fenced.Want != 1 || fenced.Have != 2 || fenced.Owner != "b" {
+		t.Errorf("with an epoch that has passed: %v", err)
+	}
+	var conflict *state.ConflictError
+	if err := refused(owned, 0); !errors.As(err, &conflict) || conflict.Have != 2 {
+		t.Errorf("a true conflict: %v", err)
+	}
+	if r := get(t, s, owned); r.Version != 2 || r.Epoch != 2 {
+		t.Errorf("what was refused left version %d and epoch %d", r.Version, r.Epoch)
+	}
+}

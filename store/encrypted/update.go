@@ -3,6 +3,8 @@ package encrypted
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
@@ -70,7 +72,11 @@ func (s *Store) current(ctx context.Context, op *state.UpdateOp) (state.Record, 
 		}
 		behind := r.Version < op.Version || r.Epoch < op.Epoch
 		if !behind || !time.Now().Before(until) {
-			return r, expected(&r, op)
+			err := expected(&r, op)
+			if err != nil && staleness > 0 {
+				err = s.confirm(ctx, op, err)
+			}
+			return r, err
 		}
 		if err := pause(ctx, min(staleness/16+time.Millisecond, 20*time.Millisecond)); err != nil {
 			return state.Record{}, err
@@ -87,6 +93,25 @@ func expected(r *state.Record, op *state.UpdateOp) error {
 		return &state.ConflictError{Want: op.Version, Have: r.Version}
 	}
 	return nil
+}
+
+// confirm returns the error of an Update that is not for the state that was
+// read, where that may have been an older one: the record may have ended since.
+// The inner store is asked by an Update that it cannot accept, since no record
+// has that epoch. That the record lives is then what it says.
+func (s *Store) confirm(ctx context.Context, op *state.UpdateOp, read error) error {
+	probe := state.UpdateOp{ID: op.ID, Key: op.Key, Version: op.Version, Epoch: math.MaxInt64}
+	err := s.inner.Apply(ctx, probe)[0].Err
+	var fenced *state.FencedError
+	switch {
+	case err == nil:
+		return read
+	case !errors.As(err, &fenced):
+		return s.withUser(err)
+	case op.Epoch != 0 && op.Epoch != fenced.Have:
+		return &state.FencedError{Want: op.Epoch, Have: fenced.Have, Owner: fenced.Owner}
+	}
+	return read
 }
 
 func pause(ctx context.Context, d time.Duration) error {
