@@ -141,6 +141,15 @@ func newRecorder(groups int) *recorder {
 	return r
 }
 
+// call has a caller come who is answered in the end.
+func (r *recorder) call(t *testing.T, callers *sync.WaitGroup, n int) {
+	callers.Go(func() {
+		if err := r.do(context.Background(), n, 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func (r *recorder) state() (groups [][]int, waiting int) {
 	r.mu.Lock()
 	groups = slices.Clone(r.groups)
@@ -162,13 +171,7 @@ func until(t *testing.T, what string, cond func() bool) {
 func TestLaneGathersWhileAGroupIsUnderWay(t *testing.T) {
 	r := newRecorder(1)
 	var callers sync.WaitGroup
-	call := func(n int) {
-		callers.Go(func() {
-			if err := r.do(context.Background(), n, 1); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	call := func(n int) { r.call(t, &callers, n) }
 	call(1)
 	until(t, "the first", func() bool { g, _ := r.state(); return len(g) == 1 })
 	for n := range 10 {
@@ -186,13 +189,7 @@ func TestLaneGathersWhileAGroupIsUnderWay(t *testing.T) {
 func TestGroupsShareTheCallers(t *testing.T) {
 	r := newRecorder(2)
 	var callers sync.WaitGroup
-	call := func(n int) {
-		callers.Go(func() {
-			if err := r.do(context.Background(), n, 1); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	call := func(n int) { r.call(t, &callers, n) }
 	for n := range 2 {
 		call(n)
 		until(t, "one alone", func() bool { g, _ := r.state(); return len(g) == n+1 })
@@ -226,11 +223,7 @@ func TestServerThatSettlesIsToldWhenCallersAreBack(t *testing.T) {
 	}
 	var callers sync.WaitGroup
 	for n := range 2 {
-		callers.Go(func() {
-			if err := r.do(context.Background(), n, 1); err != nil {
-				t.Error(err)
-			}
-		})
+		r.call(t, &callers, n)
 		until(t, "a caller", func() bool { _, waiting := r.state(); return waiting == n+1 })
 		select {
 		case <-st.come:

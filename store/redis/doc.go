@@ -7,8 +7,8 @@
 // All keys of one routing byte of a namespace have a hash tag in common, and so
 // stand in one slot of a cluster. After the prefix, "{namespace.byte}:" and:
 //
-//	r:REF        the record: a fixed header, then names, metadata and data; or
-//	             the tombstone
+//	r:REF        the record: a fixed header, then names, secrets' hashes,
+//	             metadata and data; or the tombstone
 //	o            a sorted set of all records, live or expired, by ref
 //	d:KIND       the records of a kind by deadline, in milliseconds
 //	u:KIND:USER  the records of a user by creation

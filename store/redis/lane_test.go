@@ -74,6 +74,15 @@ func (s *station) want(t *testing.T, when string, seats ...int) {
 	}
 }
 
+// crowd has two callers leave alone, and so many others after both have landed.
+func (s *station) crowd(t *testing.T, callers int) {
+	s.come(t, 1)
+	s.come(t, 1)
+	s.come(t, callers)
+	s.end(0)
+	s.end(0)
+}
+
 func (s *station) finish() {
 	for len(s.trips) > 0 {
 		s.end(0)
@@ -112,11 +121,7 @@ func TestWhoeverComesWhileManyAreUnderWayGathers(t *testing.T) {
 func TestNobodyGathersWhereRoundTripsDoNotQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(false)
-		s.come(t, 1)
-		s.come(t, 1)
-		s.come(t, 4)
-		s.end(0)
-		s.end(0)
+		s.crowd(t, 4)
 		s.want(t, "after four callers had gathered", 4)
 		s.come(t, 1)
 		s.end(0)
@@ -129,11 +134,7 @@ func TestNobodyGathersWhereRoundTripsDoNotQueue(t *testing.T) {
 func TestMoreThanFitIntoOneRoundTripTakeTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(true)
-		s.come(t, 1)
-		s.come(t, 1)
-		s.come(t, 19)
-		s.end(0)
-		s.end(0)
+		s.crowd(t, 19)
 		s.want(t, "with 19 callers who had to wait", 8, 8)
 		s.end(0)
 		s.want(t, "after one has landed", 8)
