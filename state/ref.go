@@ -1,11 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // refSize is one routing byte and 128 random bits.
@@ -85,7 +85,7 @@ func (r Ref) Routing() byte { return r.b[0] }
 func (r Ref) IsZero() bool { return r == Ref{} }
 
 // Compare orders refs as [bytes.Compare] orders their bytes.
-func (r Ref) Compare(other Ref) int { return strings.Compare(string(r.b[:]), string(other.b[:])) }
+func (r Ref) Compare(other Ref) int { return bytes.Compare(r.b[:], other.b[:]) }
 
 // MarshalText implements [encoding.TextMarshaler].
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

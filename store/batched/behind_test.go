@@ -42,6 +42,7 @@ func TestTouchIsAnsweredBeforeAndStoredWithinTheInterval(t *testing.T) {
 		key := newKey(t)
 		do(t, s, creation(key))
 		time.Sleep(10 * time.Minute)
+		synctest.Wait() // an interval ends now
 		stored := get(t, inner, key)
 		stamp := do(t, s, touching(key, time.Hour)).Stamp
 		if want := stored.LastAccessed.Add(10 * time.Minute); !stamp.LastAccessed.Equal(want) || !stamp.IdleDeadline.Equal(want.Add(time.Hour)) {
@@ -195,6 +196,7 @@ func TestTouchesOutlastAnOutage(t *testing.T) {
 		key := newKey(t)
 		do(t, s, creation(key))
 		time.Sleep(time.Minute)
+		synctest.Wait() // an interval ends now
 		stamp := do(t, s, touching(key, time.Hour)).Stamp
 		inner.shut.Store(true)
 		for _, err := range []error{state.ErrUnavailable, state.ErrUnknownOutcome, state.ErrFull} {

@@ -67,7 +67,7 @@ func (s *Store) Apply(ctx context.Context, ops ...state.Op) []state.Result {
 // what they weigh.
 func chunk(ops []*operation) (n, weight int) {
 	for _, o := range ops {
-		w := 1 + (len(o.data)+len(o.opaque)+len(o.sealed))/weightBytes
+		w := 1 + (o.data.size()+o.opaque.size()+len(o.sealed))/weightBytes
 		if n > 0 && weight+w > maxWrites {
 			break
 		}
@@ -138,7 +138,10 @@ const attempts = 8
 
 // commitSorted does operations in one transaction.
 func (s *Store) commitSorted(ctx context.Context, ops []*operation) error {
-	err := s.write(ctx, ops, s.sql.apply, s.arguments(ops), func(r *row) error { return readResult(r, ops) })
+	args := s.params.get()
+	defer s.params.put(args)
+	s.arguments(args, ops)
+	err := s.write(ctx, ops, s.sql.apply, args, func(r *row) error { return readResult(r, ops) })
 	if err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func (s *Store) commitSorted(ctx context.Context, ops []*operation) error {
 
 // write runs a statement that does operations, and again if the server undid it
 // because of somebody else.
-func (s *Store) write(ctx context.Context, ops []*operation, sql string, args params, each func(*row) error) error {
+func (s *Store) write(ctx context.Context, ops []*operation, sql string, args *params, each func(*row) error) error {
 	for attempt := 1; ; attempt++ {
 		for _, o := range ops {
 			*o.result, o.answered = state.Result{}, false
@@ -172,7 +175,7 @@ func (s *Store) write(ctx context.Context, ops []*operation, sql string, args pa
 }
 
 // commitQuery runs a statement that writes, on a connection of the pool.
-func (s *Store) commitQuery(ctx context.Context, sql string, args params, each func(*row) error) error {
+func (s *Store) commitQuery(ctx context.Context, sql string, args *params, each func(*row) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return unsent{err}

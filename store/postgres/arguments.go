@@ -39,9 +39,8 @@ func isImport(o *operation) bool   { return o.code == opImport }
 func endsSome(o *operation) bool   { return o.code == opCreate || o.code == opDelete }
 func setsOwner(o *operation) bool  { return o.code == opSetOwner }
 
-// arguments returns the parameters of coatcheck_apply_v1, in their order.
-func (s *Store) arguments(ops []*operation) params {
-	p := make(params, 0, applyArgs)
+// arguments adds the parameters of coatcheck_apply_v1, in their order.
+func (s *Store) arguments(p *params, ops []*operation) {
 	p.text(s.channel)
 	p.int8s(lockKeys(ops))
 	p.int2s(column(ops, always, func(o *operation) int16 { return o.code }))
@@ -52,14 +51,14 @@ func (s *Store) arguments(ops []*operation) params {
 	p.int8s(column(ops, hasIdle, func(o *operation) int64 { return o.idle }))
 	p.int8s(column(ops, hasLife, func(o *operation) int64 { return o.life }))
 
-	p.byteses(oidText, column(ops, hasData, func(o *operation) []byte { return o.data }))
-	p.byteses(oidText, column(ops, hasOpaque, func(o *operation) []byte { return o.opaque }))
-	p.byteses(oidBytea, column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
+	p.objects(column(ops, hasData, func(o *operation) object { return o.data }))
+	p.objects(column(ops, hasOpaque, func(o *operation) object { return o.opaque }))
+	p.byteses(column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
 	p.optInt4s(column(ops, hasData, func(o *operation) opt[int32] { return o.size }))
 
-	p.byteses(oidBytea, column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
+	p.byteses(column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
 	p.bools(column(ops, rotates, func(o *operation) bool { return o.rotate }))
-	p.byteses(oidBytea, column(ops, hasSecret, func(o *operation) []byte { return o.secret }))
+	p.byteses(column(ops, hasSecret, func(o *operation) []byte { return o.secret }))
 	p.int8s(column(ops, rotates, func(o *operation) int64 { return o.grace }))
 
 	p.bools(column(ops, hasMeta, func(*operation) bool { return true }))
@@ -83,7 +82,6 @@ func (s *Store) arguments(ops []*operation) params {
 	for n := range 4 {
 		p.int8s(column(ops, isImport, func(o *operation) int64 { return o.times[n] }))
 	}
-	p.byteses(oidBytea, column(ops, isImport, func(o *operation) []byte { return o.previous }))
+	p.byteses(column(ops, isImport, func(o *operation) []byte { return o.previous }))
 	p.optInt8s(column(ops, isImport, func(o *operation) opt[int64] { return o.previousUntil }))
-	return p
 }

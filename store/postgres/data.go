@@ -4,46 +4,22 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
 
-// encodeData returns data as a JSON object for the column data, and another,
-// or nil, for the column opaque with those values that jsonb cannot hold.
-func encodeData(data map[string]json.RawMessage) (object, opaque []byte, err error) {
-	size := 2
+// splitData returns data as a JSON object for the column data, and another, or
+// nil, for the column opaque with those values that jsonb cannot hold.
+func splitData(data map[string]json.RawMessage) (fits, opaque object) {
+	fits = make(object, 0, len(data))
 	for k, v := range data {
-		size += len(k) + len(v) + 8
-	}
-	object = append(make([]byte, 0, size), '{')
-	for k, v := range data {
-		key, err := json.Marshal(k)
-		if err != nil {
-			return nil, nil, fmt.Errorf("encode a data key: %w", err)
-		}
 		if fitsJSONB(v) {
-			object = appendMember(object, key, v)
-			continue
+			fits = append(fits, member{k, v})
+		} else {
+			opaque = append(opaque, member{k, v})
 		}
-		if opaque == nil {
-			opaque = []byte{'{'}
-		}
-		opaque = appendMember(opaque, key, v)
 	}
-	if opaque != nil {
-		opaque = append(opaque, '}')
-	}
-	return append(object, '}'), opaque, nil
-}
-
-func appendMember(object, key, value []byte) []byte {
-	if len(object) > 1 {
-		object = append(object, ',')
-	}
-	object = append(object, key...)
-	object = append(object, ':')
-	return append(object, value...)
+	return fits, opaque
 }
 
 // dataSize is what the values count for in [state.Size].
@@ -51,7 +27,7 @@ func dataSize(data map[string]json.RawMessage) int { return state.Size(&state.Re
 
 func metaSize(m *state.Metadata) int { return state.Size(&state.Record{Meta: *m}) }
 
-// decodeData is the reverse of encodeData. The text of object is as jsonb
+// decodeData is the reverse of splitData. The text of object is as jsonb
 // writes it, with spaces that nobody gave: they are left out, so that a record
 // does not grow by being read and written back.
 func decodeData(object, opaque []byte) (map[string]json.RawMessage, error) {

@@ -33,14 +33,14 @@ func (s *Store) Append(ctx context.Context, key state.Key, epoch uint64, appends
 			events = append(events, e)
 		}
 	}
-	var args params
+	args := &params{}
 	args.key(key)
 	args.int8(int64(epoch))
-	args.byteses(oidBytea, streams)
+	args.byteses(streams)
 	args.int8s(indexes)
 	args.bools(skips)
 	args.int4s(counts)
-	args.byteses(oidBytea, events)
+	args.byteses(events)
 	return s.eventWrite(ctx, "append events", key, s.sql.append, args)
 }
 
@@ -60,7 +60,7 @@ func (s *Store) Trim(ctx context.Context, key state.Key, keep state.EventBounds)
 	if keep.Age > 0 {
 		age = max(age, 1)
 	}
-	var args params
+	args := &params{}
 	args.key(key)
 	args.int8(keep.Bytes)
 	args.int8(age)
@@ -68,7 +68,7 @@ func (s *Store) Trim(ctx context.Context, key state.Key, keep state.EventBounds)
 }
 
 // eventWrite runs one of the functions that write events.
-func (s *Store) eventWrite(ctx context.Context, doing string, key state.Key, sql string, args params) error {
+func (s *Store) eventWrite(ctx context.Context, doing string, key state.Key, sql string, args *params) error {
 	var answer error
 	for attempt := 1; ; attempt++ {
 		answer = nil
@@ -134,7 +134,7 @@ func (s *Store) Tail(ctx context.Context, key state.Key, stream string) (first, 
 func (s *Store) tail(ctx context.Context, key state.Key, stream string) (first, next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
-	var args params
+	args := &params{}
 	args.key(key)
 	args.bytes([]byte(stream))
 	live := false
@@ -196,7 +196,7 @@ func (s *Store) eventPage(ctx context.Context, key state.Key, stream string, at,
 	defer s.leave()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
-	var args params
+	args := &params{}
 	args.key(key)
 	args.bytes([]byte(stream))
 	args.int8(at)

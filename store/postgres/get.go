@@ -86,7 +86,7 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 		for id := range byID {
 			ids = append(ids, id)
 		}
-		var args params
+		args := &params{}
 		args.text(namespace)
 		args.texts(ids)
 		err := s.query(ctx, sql, args, func(r *row) error {
@@ -112,7 +112,7 @@ func (s *Store) readRecords(ctx context.Context, sql string, group []*lookup) er
 // each time.
 func (s *Store) readOne(ctx context.Context, l *lookup) error {
 	l.found, l.err = false, nil
-	args := make(params, 0, 2)
+	args := &params{}
 	args.text(l.key.Namespace)
 	args.text(l.key.Ref.String())
 	return s.query(ctx, s.sql.getOne, args, func(r *row) error {
@@ -161,7 +161,7 @@ func (s *Store) remember(ctx context.Context, group []*lookup) {
 	for i, l := range group {
 		namespaces[i], ids[i] = l.key.Namespace, l.key.Ref.String()
 	}
-	var args params
+	args := &params{}
 	args.texts(namespaces)
 	args.texts(ids)
 	err := s.retryRead(ctx, func() error {

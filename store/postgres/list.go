@@ -63,7 +63,7 @@ func (s *Store) listPage(ctx context.Context, q *state.Query, n int) (page []sta
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	where, args := conditions(q)
-	sql := s.sql.list + where + " ORDER BY t.id LIMIT " + placeholder(len(args)+1)
+	sql := s.sql.list + where + " ORDER BY t.id LIMIT " + placeholder(len(args.values)+1)
 	args.int8(int64(n))
 	err = s.retryRead(ctx, func() error {
 		page, more = nil, false
@@ -130,9 +130,9 @@ func conditionsOf(q *state.Query) []condition {
 }
 
 // conditions returns the same as one condition with its parameters.
-func conditions(q *state.Query) (string, params) {
+func conditions(q *state.Query) (string, *params) {
 	var sql []string
-	var p params
+	p := &params{}
 	for _, c := range conditionsOf(q) {
 		switch arg := c.arg.(type) {
 		case string:
@@ -140,7 +140,7 @@ func conditions(q *state.Query) (string, params) {
 		case time.Time:
 			p.int8(arg.UnixMicro() - zero)
 		}
-		sql = append(sql, strings.Replace(c.sql, "?", placeholder(len(p)), 1))
+		sql = append(sql, strings.Replace(c.sql, "?", placeholder(len(p.values)), 1))
 	}
 	return strings.Join(sql, " AND "), p
 }

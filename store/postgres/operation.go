@@ -36,7 +36,7 @@ type operation struct {
 	epoch, version, idle, life int64
 	opID                       []byte
 
-	data, opaque   []byte
+	data, opaque   object
 	sealed         []byte
 	size           opt[int32] // of data
 	rotate         bool
@@ -79,11 +79,11 @@ func (s *Store) encode(op state.Op) (*operation, error) {
 		o.code, o.idle, o.life = opCreate, millis(op.Idle), millis(op.Lifetime)
 		o.opID, o.by, o.limit = nonzero(op.ID[:]), op.By, op.Limit
 		o.locks = s.locks(&op)
-		return o, o.content(&op.Record)
+		o.content(&op.Record)
 	case state.ImportOp:
-		return o, o.imported(&op.Record)
+		o.imported(&op.Record)
 	case state.UpdateOp:
-		return o, o.update(&op)
+		o.update(&op)
 	case state.TouchOp:
 		o.code, o.idle, o.epoch = opTouch, millis(op.Idle), int64(op.Epoch)
 	case state.ExtendOp:
@@ -100,17 +100,16 @@ func (s *Store) encode(op state.Op) (*operation, error) {
 }
 
 // content takes what a new record holds.
-func (o *operation) content(r *state.Record) (err error) {
+func (o *operation) content(r *state.Record) {
 	o.user, o.kind, o.userSize = some(EscapeUser(r.User)), some(r.Kind), int32(len(r.User))
 	o.secret = nonzero(r.Secret.Hash[:])
 	o.takeMeta(&r.Meta)
 	o.size = some(int32(dataSize(r.Data)))
 	o.sealed = given(r.Sealed)
-	o.data, o.opaque, err = encodeData(r.Data)
-	return err
+	o.data, o.opaque = splitData(r.Data)
 }
 
-func (o *operation) imported(r *state.Record) error {
+func (o *operation) imported(r *state.Record) {
 	o.code, o.version, o.opID = opImport, int64(r.Version), nonzero(r.LastOp[:])
 	for i, t := range []time.Time{r.Created, r.LastAccessed, r.IdleDeadline, r.AbsoluteDeadline} {
 		o.times[i] = state.Cut(t).UnixMilli()
@@ -119,10 +118,10 @@ func (o *operation) imported(r *state.Record) error {
 		until := max(state.Cut(r.Secret.PreviousUntil).UnixMilli(), 0) // long past, if it is not set
 		o.previous, o.previousUntil = nonzero(r.Secret.Previous[:]), some(until)
 	}
-	return o.content(r)
+	o.content(r)
 }
 
-func (o *operation) update(op *state.UpdateOp) (err error) {
+func (o *operation) update(op *state.UpdateOp) {
 	o.code, o.version, o.epoch, o.opID = opUpdate, int64(op.Version), int64(op.Epoch), nonzero(op.ID[:])
 	if op.Meta != nil {
 		o.takeMeta(op.Meta)
@@ -131,17 +130,16 @@ func (o *operation) update(op *state.UpdateOp) (err error) {
 		o.rotate, o.secret, o.grace = true, nonzero(op.Rotate.Hash[:]), millis(max(op.Rotate.Grace, 0))
 	}
 	if op.Data == nil {
-		return nil
+		return
 	}
 	o.sealed = given(op.Sealed)
 	size := dataSize(op.Data)
 	o.size = some(int32(min(size, 1<<30)))
 	if size > state.MaxRecordBytes {
-		o.data = []byte("{}") // it will be refused, though perhaps for something else
-		return nil
+		o.data = object{} // it will be refused, though perhaps for something else
+		return
 	}
-	o.data, o.opaque, err = encodeData(op.Data)
-	return err
+	o.data, o.opaque = splitData(op.Data)
 }
 
 func (o *operation) takeMeta(m *state.Metadata) {

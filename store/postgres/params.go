@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"encoding/binary"
+	"slices"
+	"sync"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -19,32 +21,94 @@ const (
 // params are the parameters of a statement in the binary format of the
 // protocol: written out, since a group of writes has dozens of them. They may
 // be sent several times. A nil slice is NULL.
-type params [][]byte
+type params struct {
+	values [][]byte
+	room   []byte // where new ones are written
+}
+
+// largest is the most room that is kept for the next statement.
+const largest = 1 << 20
+
+// A paramsPool keeps the room that parameters of groups take: half of what a
+// writer would leave to the garbage collector.
+type paramsPool struct{ pool sync.Pool }
+
+// get returns parameters without values, to be put back when nobody sends them
+// any more.
+func (p *paramsPool) get() *params {
+	if kept, ok := p.pool.Get().(*params); ok {
+		return kept
+	}
+	return &params{}
+}
+
+func (p *paramsPool) put(used *params) {
+	if cap(used.room) > largest {
+		return
+	}
+	clear(used.values)
+	used.values, used.room = used.values[:0], used.room[:0]
+	p.pool.Put(used)
+}
+
+// add makes a value of what was written from there on.
+func (p *params) add(from int) {
+	p.values = append(p.values, p.room[from:len(p.room):len(p.room)])
+}
+
+func (p *params) null() { p.values = append(p.values, nil) }
 
 func (p *params) key(k state.Key) {
 	p.text(k.Namespace)
 	p.text(k.Ref.String())
 }
 
-func (p *params) text(s string) { *p = append(*p, []byte(s)) }
+func (p *params) text(s string) {
+	at := len(p.room)
+	p.room = append(p.room, s...)
+	p.add(at)
+}
 
-func (p *params) bytes(b []byte) { *p = append(*p, append([]byte{}, b...)) }
+func (p *params) bytes(b []byte) {
+	at := len(p.room)
+	p.room = append(p.room, b...)
+	p.add(at)
+}
 
-func (p *params) int8(n int64) { *p = append(*p, binary.BigEndian.AppendUint64(nil, uint64(n))) }
+// optBytes adds bytes that are not copied; nil is NULL.
+func (p *params) optBytes(b []byte) { p.values = append(p.values, b) }
 
-func (p *params) int4(n int) { *p = append(*p, binary.BigEndian.AppendUint32(nil, uint32(n))) }
+// object adds the text of a JSON object; nil is NULL.
+func (p *params) object(o object) {
+	if o == nil {
+		p.null()
+		return
+	}
+	at := len(p.room)
+	p.room = o.append(slices.Grow(p.room, o.size()))
+	p.add(at)
+}
+
+func (p *params) int8(n int64) {
+	at := len(p.room)
+	p.room = binary.BigEndian.AppendUint64(p.room, uint64(n))
+	p.add(at)
+}
+
+func (p *params) int4(n int) {
+	at := len(p.room)
+	p.room = binary.BigEndian.AppendUint32(p.room, uint32(n))
+	p.add(at)
+}
 
 // array adds an array whose elements take about room bytes; put appends an element, or reports that it is NULL.
 func array[T any](p *params, oid uint32, room int, list []T, put func([]byte, T) ([]byte, bool)) {
 	if list == nil {
-		*p = append(*p, nil)
+		p.null()
 		return
 	}
-	if len(list) == 0 {
-		*p = append(*p, arrayHead(0, 0, oid, 0))
-		return
-	}
-	b := arrayHead(4*len(list)+room, 1, oid, len(list))
+	from := len(p.room)
+	b := arrayHead(slices.Grow(p.room, arrayHeadSize+4*len(list)+room), oid, len(list))
 	for _, v := range list {
 		at := len(b)
 		b = append(b, 0, 0, 0, 0)
@@ -56,17 +120,19 @@ func array[T any](p *params, oid uint32, room int, list []T, put func([]byte, T)
 		}
 		binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-4))
 	}
-	*p = append(*p, b)
+	p.room = b
+	p.add(from)
 }
 
-// arrayHead is what comes before the elements: that there may be NULLs, and how
-// many there are from index 1 on.
-func arrayHead(room, dimensions int, oid uint32, n int) []byte {
-	b := make([]byte, 0, 20+room)
-	b = binary.BigEndian.AppendUint32(b, uint32(dimensions))
+const arrayHeadSize = 20
+
+// arrayHead appends what comes before the elements: that there may be NULLs, and
+// how many there are from index 1 on.
+func arrayHead(b []byte, oid uint32, n int) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(min(n, 1))) // dimensions
 	b = binary.BigEndian.AppendUint32(b, 1)
 	b = binary.BigEndian.AppendUint32(b, oid)
-	if dimensions == 0 {
+	if n == 0 {
 		return b
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(n))
@@ -93,13 +159,22 @@ func (p *params) optTexts(list []opt[string]) {
 	array(p, oidText, 32*len(list), list, func(b []byte, s opt[string]) ([]byte, bool) { return append(b, s.value...), s.set })
 }
 
-// byteses adds bytea, or text that comes as bytes; nil is NULL.
-func (p *params) byteses(oid uint32, list [][]byte) {
+// byteses adds bytea; nil is NULL.
+func (p *params) byteses(list [][]byte) {
 	room := 0
 	for _, v := range list {
 		room += len(v)
 	}
-	array(p, oid, room, list, func(b []byte, v []byte) ([]byte, bool) { return append(b, v...), v != nil })
+	array(p, oidBytea, room, list, func(b []byte, v []byte) ([]byte, bool) { return append(b, v...), v != nil })
+}
+
+// objects adds the texts of JSON objects; nil is NULL.
+func (p *params) objects(list []object) {
+	room := 0
+	for _, o := range list {
+		room += o.size()
+	}
+	array(p, oidText, room, list, func(b []byte, o object) ([]byte, bool) { return o.append(b), o != nil })
 }
 
 func (p *params) int8s(list []int64) {

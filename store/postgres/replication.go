@@ -195,7 +195,7 @@ const cancelPatience = 2 * time.Second
 // commitOn runs a statement that writes. When its time is over while it waits
 // for standbys, the server is asked to end the wait: then it says that it has
 // the write, and no connection is left waiting there.
-func (s *Store) commitOn(ctx context.Context, conn *pgx.Conn, sql string, args params, f func(*row) error) error {
+func (s *Store) commitOn(ctx context.Context, conn *pgx.Conn, sql string, args *params, f func(*row) error) error {
 	if err := s.keeps(ctx, conn); err != nil {
 		return unsent{err}
 	}

@@ -43,6 +43,8 @@ type Store struct {
 	// wait for advisory locks: neither stands behind the others.
 	updates, writes, limited lane[*write]
 
+	params paramsPool // of groups of writes
+
 	hub *hub
 }
 
@@ -133,7 +135,7 @@ func (s *Store) WithConn(ctx context.Context, fn func(ctx context.Context, conn 
 
 // query runs one of the package's statements and gives each row to f. An
 // error before anything was sent is unsent.
-func (s *Store) query(ctx context.Context, sql string, args params, f func(*row) error) error {
+func (s *Store) query(ctx context.Context, sql string, args *params, f func(*row) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return unsent{err}
@@ -145,24 +147,24 @@ func (s *Store) query(ctx context.Context, sql string, args params, f func(*row)
 var binaryFormat = []int16{1}
 
 // queryOn speaks the binary format on both ways.
-func queryOn(ctx context.Context, conn *pgx.Conn, sql string, args params, f func(*row) error) error {
+func queryOn(ctx context.Context, conn *pgx.Conn, sql string, args *params, f func(*row) error) error {
 	// Prepared apart, so that it is known that an error of this did nothing.
 	statement, err := conn.Prepare(ctx, sql, sql)
 	if err != nil {
 		return unsent{err}
 	}
-	return each(conn.PgConn().ExecPrepared(ctx, statement.Name, args, binaryFormat, binaryFormat), f)
+	return each(conn.PgConn().ExecPrepared(ctx, statement.Name, args.values, binaryFormat, binaryFormat), f)
 }
 
 // queryOnce runs a statement that is seldom the same, and need not be kept
 // prepared.
-func (s *Store) queryOnce(ctx context.Context, sql string, args params, f func(*row) error) error {
+func (s *Store) queryOnce(ctx context.Context, sql string, args *params, f func(*row) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return unsent{err}
 	}
 	defer conn.Release()
-	return each(conn.Conn().PgConn().ExecParams(ctx, sql, args, nil, binaryFormat, binaryFormat), f)
+	return each(conn.Conn().PgConn().ExecParams(ctx, sql, args.values, nil, binaryFormat, binaryFormat), f)
 }
 
 // each gives each row of a result to f, until that fails.

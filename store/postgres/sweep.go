@@ -24,7 +24,7 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	defer s.leave()
 	inside := s.hub.writes.enter()
 	defer s.hub.writes.leave(inside)
-	var args params
+	args := &params{}
 	args.text(opts.Namespace)
 	args.int4(opts.Limit())
 	err := s.sweepQuery(ctx, s.sql.forget, args, func(*row) error { return nil })
@@ -49,7 +49,7 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 // sweepOnce looks at no more than n records that are due, and returns how many
 // it looked at.
 func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (ends []state.End, looked int, err error) {
-	var args params
+	args := &params{}
 	args.text(s.channel)
 	args.text(opts.Namespace)
 	args.text(opts.Kind)
@@ -79,7 +79,7 @@ func (s *Store) sweepOnce(ctx context.Context, opts state.SweepOptions, n int) (
 
 // sweepQuery runs a statement under a context of its own once it is begun: of
 // what was sent the answer should be had.
-func (s *Store) sweepQuery(ctx context.Context, sql string, args params, each func(*row) error) error {
+func (s *Store) sweepQuery(ctx context.Context, sql string, args *params, each func(*row) error) error {
 	wait, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	conn, err := s.pool.Acquire(wait)

@@ -75,11 +75,14 @@ func distinct(ops []*operation) (first, others []*operation) {
 // updatePlain does sorted plain operations, as far as their records are as they
 // expect.
 func (s *Store) updatePlain(ctx context.Context, ops []*operation) error {
-	sql, args := s.sql.updateOne, params(nil)
+	args := s.params.get()
+	defer s.params.put(args)
+	sql := s.sql.updateOne
 	if len(ops) == 1 {
-		args = s.plainArgument(ops[0])
+		s.plainArgument(args, ops[0])
 	} else {
-		sql, args = s.sql.updateMany, s.plainArguments(ops)
+		sql = s.sql.updateMany
+		s.plainArguments(args, ops)
 	}
 	return s.write(ctx, ops, sql, args, func(r *row) error {
 		n := r.int()
@@ -95,28 +98,27 @@ func (s *Store) updatePlain(ctx context.Context, ops []*operation) error {
 	})
 }
 
-func (s *Store) plainArgument(o *operation) params {
-	p := make(params, 0, 10)
+func (s *Store) plainArgument(p *params, o *operation) {
 	p.text(s.channel)
 	p.key(o.key)
 	p.int8(o.epoch)
 	p.int8(o.version)
-	p = append(p, o.data, o.opaque)
+	p.object(o.data)
+	p.object(o.opaque)
 	p.int4(int(o.size.value))
-	return append(p, o.opID, o.sealed)
+	p.optBytes(o.opID)
+	p.optBytes(o.sealed)
 }
 
-func (s *Store) plainArguments(ops []*operation) params {
-	p := make(params, 0, 10)
+func (s *Store) plainArguments(p *params, ops []*operation) {
 	p.text(s.channel)
 	p.texts(column(ops, always, func(o *operation) string { return o.key.Namespace }))
 	p.texts(column(ops, always, func(o *operation) string { return o.id }))
 	p.int8s(column(ops, always, func(o *operation) int64 { return o.epoch }))
 	p.int8s(column(ops, always, func(o *operation) int64 { return o.version }))
-	p.byteses(oidText, column(ops, always, func(o *operation) []byte { return o.data }))
-	p.byteses(oidText, column(ops, hasOpaque, func(o *operation) []byte { return o.opaque }))
+	p.objects(column(ops, always, func(o *operation) object { return o.data }))
+	p.objects(column(ops, hasOpaque, func(o *operation) object { return o.opaque }))
 	p.optInt4s(column(ops, always, func(o *operation) opt[int32] { return o.size }))
-	p.byteses(oidBytea, column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
-	p.byteses(oidBytea, column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
-	return p
+	p.byteses(column(ops, hasOpID, func(o *operation) []byte { return o.opID }))
+	p.byteses(column(ops, isSealed, func(o *operation) []byte { return o.sealed }))
 }
