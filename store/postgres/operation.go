@@ -24,7 +24,8 @@ const (
 )
 
 // An operation is a [state.Op] as it is sent: a copy, since the group that has
-// it may outlive its caller. What an operation does not have is zero or nil.
+// it may outlive its caller, save for bytes that nobody may change. What an
+// operation does not have is zero or nil.
 type operation struct {
 	key      state.Key
 	id       string
