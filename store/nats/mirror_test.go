@@ -38,6 +38,8 @@ func TestMirrorsAreOnOtherServers(t *testing.T) {
 		}
 	}
 	onAll(t, stores[0])
+	// Nothing else is written: none of them lost what came while it was placed.
+	eventually(t, "the mirrors have all", func() error { return mirrored(t, stores[0]) })
 	// Who does not ask for a level gets what is there.
 	s := open(t, connect(t, urls(servers)), nats.Options{Streams: 4})
 	if g := s.Guarantees(); g.Replication != state.ReplicateLeader {

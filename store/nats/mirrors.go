@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/coatcheck-mcp/coatcheck/state"
 )
@@ -23,6 +24,10 @@ const (
 	// followLong is how long is waited for a mirror to be placed and to hear of its
 	// stream. One that missed that asks again after half a minute at the earliest.
 	followLong = 6 * time.Second
+	// healLong is how long is waited for a mirror to get what it missed, and healWait
+	// is from one message that tells it so to the next.
+	healLong = 3 * time.Second
+	healWait = 500 * time.Millisecond
 	// mirrorWait bounds what is asked of one mirror, whose server may be gone.
 	mirrorWait = time.Second
 	// stepWait bounds a step of making mirrors. It is less than what a server has
@@ -210,8 +215,11 @@ func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil // somebody else has taken it away
 		}
-		if err == nil && (info.Config.Mirror == nil || follows(info)) {
+		if err == nil && info.Config.Mirror == nil { // somebody has promoted it
 			return nil
+		}
+		if err == nil && follows(info) {
+			return s.heal(ctx, i, name)
 		}
 		if err == nil && info.Config.Replicas == 1 && time.Since(began) > followLong {
 			return s.js.DeleteStream(ctx, name) // it is made anew
@@ -234,9 +242,39 @@ func (s *Store) place(ctx context.Context, i, k int, used []string) error {
 	}
 }
 
-// follows reports whether a mirror is where it stays and has heard of its stream.
+// follows reports whether a mirror is where it stays, alone, and has heard of its
+// stream.
 func follows(info *jetstream.StreamInfo) bool {
-	return info.Config.Replicas == 1 && len(info.Cluster.Replicas) == 0 && info.Mirror != nil && info.Mirror.Active >= 0
+	c := info.Cluster
+	alone := info.Config.Replicas == 1 && len(c.Replicas) == 0 && c.RaftGroup == "" && c.Desired == nil
+	return alone && info.Mirror != nil && info.Mirror.Active >= 0
+}
+
+// heal writes to a stream until a mirror that was placed has it. A server that
+// leaves a mirror's group, to keep it alone, may lose what it gets at that moment:
+// it hands that to the group, counts it as stored and tells of no lag. With the
+// next message it finds out and gets both. One that has much to get is not waited
+// for: what is written to it now finds it alone.
+func (s *Store) heal(ctx context.Context, i int, name string) error {
+	for began := time.Now(); time.Since(began) < healLong; {
+		seq, err := s.send(ctx, nuid.Next(), []put{{subject: s.ownSubject(i), ttl: time.Minute}})
+		if errors.Is(err, state.ErrFull) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("write to what %s mirrors: %w", name, err)
+		}
+		for told := time.Now(); time.Since(told) < healWait; {
+			info, err := s.mirrorInfo(ctx, name)
+			if err == nil && info.State.LastSeq >= seq {
+				return nil
+			}
+			if !pause(ctx, placeWait/5) {
+				return fmt.Errorf("wait until %s follows: %w", name, errors.Join(err, ctx.Err()))
+			}
+		}
+	}
+	return nil
 }
 
 // target picks one of the servers that have a mirror and no other copy, and that
