@@ -28,9 +28,11 @@
 // if that does not tell is it [state.ErrUnknownOutcome]. Nothing else is ever
 // repeated.
 //
-// A total limit is counted before the Create, by reading all records of the
-// namespace. It may be exceeded by what is created at the same moment. Sweep,
-// and a List of no user's in particular, read all of a namespace too.
+// A total limit is judged before the Create, and may be exceeded by what is
+// created at the same moment. While the streams hold fewer records and tombstones
+// than the limit, asking each for a number is enough; else all records of the
+// namespace are read, once for all who ask meanwhile. Sweep, and a List of no
+// user's in particular, read all of a namespace too.
 //
 // # Reads
 //

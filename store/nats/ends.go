@@ -206,13 +206,13 @@ func (s *Store) makeRoom(ctx context.Context, op *state.CreateOp, st *standing, 
 			victims = live[:over]
 		}
 	}
-	if op.Limit.Total > 0 {
-		n, err := s.count(ctx, op.Record.Namespace, op.Record.Kind)
+	if limit := op.Limit.Total; limit > 0 {
+		over, err := s.moreThan(ctx, op.Record.Namespace, op.Record.Kind, limit-1+len(victims))
 		if err != nil {
 			return nil, err
 		}
-		if n-len(victims)+1 > op.Limit.Total {
-			return nil, &state.LimitError{Scope: "total", Limit: op.Limit.Total}
+		if over {
+			return nil, &state.LimitError{Scope: "total", Limit: limit}
 		}
 	}
 	return victims, nil

@@ -31,6 +31,11 @@ func (s *Store) recordsOf(namespace string, routing byte) string {
 	return fmt.Sprintf("%s.r.%s.%02x.", s.streamName(s.streamOf(routing)), spaceToken(namespace), routing)
 }
 
+// recordSubjects matches all records of a namespace in a stream.
+func (s *Store) recordSubjects(stream int, namespace string) string {
+	return s.streamName(stream) + ".r." + spaceToken(namespace) + ".>"
+}
+
 // indexSubject is of the index of a user's records with a routing byte.
 func (s *Store) indexSubject(namespace, user string, routing byte) string {
 	return fmt.Sprintf("%s.u.%s.%02x.%s", s.streamName(s.streamOf(routing)), spaceToken(namespace), routing, userToken(user))

@@ -3,7 +3,6 @@ package nats
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,7 +35,7 @@ func (s *Store) confirm(ctx context.Context, stream int, seq uint64) error {
 	}
 	have, need := 0, s.opts.Replicas-1
 	for wait := shortestLook; ; wait = min(2*wait, longestLook) {
-		if info, err := s.looks[stream].look(ctx, s, stream); err == nil {
+		if info, err := s.look(ctx, stream); err == nil {
 			have, need = confirmed(&info.StreamInfo, seq)
 			need = max(need, s.opts.Replicas-1) // none may have been taken away
 		}
@@ -48,6 +47,12 @@ func (s *Store) confirm(ctx context.Context, stream int, seq uint64) error {
 			return fmt.Errorf("write to nats: %w: %w", below, ctx.Err())
 		}
 	}
+}
+
+// look asks the leader of a stream about it, together with others.
+func (s *Store) look(ctx context.Context, stream int) (*infoAnswer, error) {
+	ask := func(ctx context.Context) (*infoAnswer, error) { return s.infoUnheld(ctx, stream) }
+	return s.looks[stream].get(ctx, s, ask)
 }
 
 // confirmed returns how many followers are known to have the message with a
@@ -73,71 +78,4 @@ func confirmed(info *jetstream.StreamInfo, seq uint64) (have, need int) {
 		}
 	}
 	return have, need
-}
-
-// looks lets callers share what they ask of one stream.
-type looks struct {
-	turn chan struct{} // held by who asks
-
-	mu   sync.Mutex // guards next
-	next *look      // is not sent yet; nil: there is none
-}
-
-// A look is one question and its answer.
-type look struct {
-	done chan struct{} // closed when the rest is set
-	info *infoAnswer
-	err  error
-}
-
-func newLooks(streams int) []looks {
-	all := make([]looks, streams)
-	for i := range all {
-		all[i].turn = make(chan struct{}, 1)
-	}
-	return all
-}
-
-// look asks the leader of the stream about it, after the call began: it takes the
-// answer to a question of somebody else only if that was not sent before.
-func (l *looks) look(ctx context.Context, s *Store, stream int) (*infoAnswer, error) {
-	l.mu.Lock()
-	next := l.next
-	first := next == nil
-	if first {
-		next = &look{done: make(chan struct{})}
-		l.next = next
-	}
-	l.mu.Unlock()
-	if first {
-		l.ask(ctx, s, stream, next)
-	}
-	select {
-	case <-next.done:
-		return next.info, next.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// ask waits for its turn and asks. Those who wait for the same learn of the error
-// if the context ends, and ask themselves.
-func (l *looks) ask(ctx context.Context, s *Store, stream int, next *look) {
-	defer close(next.done)
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-		l.begin()
-		next.info, next.err = s.infoUnheld(ctx, stream)
-	case <-ctx.Done():
-		l.begin()
-		next.err = ctx.Err()
-	}
-}
-
-// begin is the end of joining.
-func (l *looks) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.next = nil
 }

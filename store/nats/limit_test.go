@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
@@ -76,4 +78,42 @@ func live(s *nats.Store, user string) (n int, err error) {
 		n++
 	}
 	return n, nil
+}
+
+// A total limit is judged without reading records while the streams hold fewer.
+func TestATotalLimitThatIsFarOffReadsNothing(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, natsserver.Start(t, "-sync=false").URL())
+	s := open(t, conn, nats.Options{Streams: 2})
+	const have = 40
+	for range have {
+		create(t, s, "")
+	}
+	reads := make(chan *natsgo.Msg, 1000)
+	sub, err := conn.ChanSubscribe("$JS.API.STREAM.MSG.GET.>", reads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	try := func(limit int) (n int, err error) {
+		op := creation(newKey(t, 7), "")
+		op.Limit.Total = limit
+		_, err = state.Do(t.Context(), s, op)
+		if err := conn.Flush(); err != nil { // all that was asked before is here
+			t.Fatal(err)
+		}
+		for ; len(reads) > 0; n++ {
+			<-reads
+		}
+		return n, err
+	}
+	if n, err := try(have + 100); err != nil || n > 3 {
+		t.Errorf("far from the limit it reads %d messages, %v", n, err)
+	}
+	if n, err := try(have + 1); !errors.Is(err, state.ErrLimit) || n < have {
+		t.Errorf("at the limit it reads %d messages, %v", n, err)
+	}
+	if n, err := try(have + 2); err != nil || n > 3 { // neither has tombstones
+		t.Errorf("below the limit it reads %d messages, %v", n, err)
+	}
 }

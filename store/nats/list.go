@@ -95,7 +95,7 @@ func (s *Store) scan(ctx context.Context, namespace string, after state.Ref, ref
 
 // refs asks which records of a namespace a stream has, behind a ref.
 func (s *Store) refs(ctx context.Context, stream int, namespace string, after state.Ref) ([]state.Ref, error) {
-	subjects, err := s.subjects(ctx, stream, s.streamName(stream)+".r."+spaceToken(namespace)+".>")
+	subjects, err := s.subjects(ctx, stream, s.recordSubjects(stream, namespace))
 	if err != nil {
 		return nil, err
 	}
@@ -179,17 +179,3 @@ func (s *Store) loadAll(ctx context.Context, namespace string, refs []state.Ref)
 
 // entered is for a scan within an operation.
 func entered(ctx context.Context) error { return ctx.Err() }
-
-// count returns how many live records of a kind there are. It reads them all.
-func (s *Store) count(ctx context.Context, namespace, kind string) (n int, err error) {
-	now := s.clock.now()
-	for sl, err := range s.scan(ctx, namespace, state.Ref{}, s.refs, entered, func() {}) {
-		if err != nil {
-			return 0, err
-		}
-		if sl.live(now) && sl.rec.Kind == kind {
-			n++
-		}
-	}
-	return n, nil
-}

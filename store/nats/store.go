@@ -27,7 +27,8 @@ type Store struct {
 	turns [256]chan struct{}
 	// batches bounds those in flight, per stream.
 	batches []chan struct{}
-	looks   []looks // per stream
+	looks   []shared[*infoAnswer] // per stream
+	totals  totals
 	names   names
 
 	leases []lease // by stream; nil: none is needed
@@ -56,7 +57,7 @@ const batchesAtOnce = 16
 
 func newStore(conn *natsgo.Conn, js jetstream.JetStream, opts Options) *Store {
 	s := &Store{conn: conn, js: js, opts: opts, batches: make([]chan struct{}, opts.Streams), hubTurn: make(chan struct{}, 1)}
-	s.looks = newLooks(opts.Streams)
+	s.looks = make([]shared[*infoAnswer], opts.Streams)
 	s.names.init(s)
 	for i := range s.turns {
 		s.turns[i] = make(chan struct{}, 1)
