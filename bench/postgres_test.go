@@ -165,30 +165,7 @@ func BenchmarkPostgresWatched(b *testing.B) {
 	p := openPostgres(b, callers)
 	s := p.another(b)
 	updates := p.update(b.Context(), callers, p.through(s))
-	a := Side{Name: "watched", Run: func(n int) (time.Duration, error) {
-		ctx, stop := context.WithCancel(b.Context())
-		changes, err := s.Watch(ctx, state.WatchOptions{Namespace: "bench"})
-		if err != nil {
-			stop()
-			return 0, err
-		}
-		heard := make(chan int)
-		go func() {
-			n := 0
-			for c := range changes {
-				if c.Type == state.Updated {
-					n++
-				}
-			}
-			heard <- n
-		}()
-		took, err := updates(n)
-		stop()
-		if got := <-heard; err == nil && got == 0 {
-			err = fmt.Errorf("of %d updates the watch told none", n)
-		}
-		return took, err
-	}}
+	a := Side{Name: "watched", Run: func(n int) (time.Duration, error) { return whileWatched(b.Context(), s, n, updates) }}
 	t := Side{Name: "not watched", Run: updates}
 	p.against(b, a, t, 15, 150*callers, "that without a watcher")
 }
