@@ -11,6 +11,7 @@
 //	NAME-I.u.NAMESPACE.BYTE.HASH   which records a user has
 //	NAME-I.e.NAMESPACE.BYTE.REF    which events a record has
 //	NAME-I.p.NAMESPACE.BYTE.REF.N  pieces of them
+//	NAME-I.s.NAMESPACE             tells that a life was shortened
 //	NAME-I.clock.ID                asks for the time
 //
 // # Writes
@@ -31,8 +32,11 @@
 // A total limit is judged before the Create, and may be exceeded by what is
 // created at the same moment. While the streams hold fewer records and tombstones
 // than the limit, asking each for a number is enough; else all records of the
-// namespace are read, once for all who ask meanwhile. Sweep, and a List of no
-// user's in particular, read all of a namespace too.
+// namespace are read, once for all who ask meanwhile. A List of no user's in
+// particular reads all of a namespace too.
+//
+// Sweep asks for the names of all records and tombstones, and reads each once and
+// when it may be due: what it read before it remembers, in some 60 bytes each.
 //
 // # Reads
 //

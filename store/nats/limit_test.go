@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	natsgo "github.com/nats-io/nats.go"
-
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
@@ -89,23 +87,13 @@ func TestATotalLimitThatIsFarOffReadsNothing(t *testing.T) {
 	for range have {
 		create(t, s, "")
 	}
-	reads := make(chan *natsgo.Msg, 1000)
-	sub, err := conn.ChanSubscribe("$JS.API.STREAM.MSG.GET.>", reads)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Unsubscribe()
-	try := func(limit int) (n int, err error) {
+	reads := countReads(t, conn)
+	try := func(limit int) (int, error) {
+		reads()
 		op := creation(newKey(t, 7), "")
 		op.Limit.Total = limit
-		_, err = state.Do(t.Context(), s, op)
-		if err := conn.Flush(); err != nil { // all that was asked before is here
-			t.Fatal(err)
-		}
-		for ; len(reads) > 0; n++ {
-			<-reads
-		}
-		return n, err
+		_, err := state.Do(t.Context(), s, op)
+		return reads(), err
 	}
 	if n, err := try(have + 100); err != nil || n > 3 {
 		t.Errorf("far from the limit it reads %d messages, %v", n, err)

@@ -101,15 +101,24 @@ func (s *Store) change(ctx context.Context, key state.Key, epoch uint64, report 
 	if err := fence(r, epoch); err != nil {
 		return state.Result{}, err
 	}
+	before := r.Expires()
 	if err := fn(r, now); err != nil {
 		return state.Result{}, err
+	}
+	var puts []put
+	if r.Expires().Before(before) {
+		c, err := s.cutOf(ctx, sl.stream, key.Namespace)
+		if err != nil {
+			return state.Result{}, err
+		}
+		puts = append(puts, put{subject: s.cutSubject(sl.stream, key.Namespace), seq: c.seq})
 	}
 	r.Revision++
 	p, err := s.putRecord(r, sl.seq, sl.events, now, report)
 	if err != nil {
 		return state.Result{}, err
 	}
-	if err := s.write(ctx, s.streamOf(key.Ref.Routing()), p); err != nil {
+	if err := s.write(ctx, sl.stream, append(puts, p)...); err != nil {
 		return state.Result{}, err
 	}
 	r.Remaining = r.Expires().Sub(now)

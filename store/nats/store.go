@@ -29,6 +29,7 @@ type Store struct {
 	batches []chan struct{}
 	looks   []shared[*infoAnswer] // per stream
 	totals  totals
+	lives   lives
 	names   names
 
 	leases []lease // by stream; nil: none is needed

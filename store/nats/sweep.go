@@ -10,7 +10,8 @@ import (
 // sweepAtOnce is how many records a Sweep ends at the same time.
 const sweepAtOnce = 16
 
-// Sweep implements [state.Store]. It reads all records of the namespace.
+// Sweep implements [state.Store]. It asks which records and tombstones there are
+// and reads those that are due, by what it read before.
 func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End, error) {
 	if err := state.CheckQuery(state.Query{Namespace: opts.Namespace, Kind: opts.Kind}); err != nil {
 		return nil, err
@@ -20,7 +21,7 @@ func (s *Store) Sweep(ctx context.Context, opts state.SweepOptions) ([]state.End
 	}
 	defer s.leave()
 	s.refresh()
-	sw := sweep{s: s, opts: opts, copies: make(map[int]uint64)}
+	sw := sweep{s: s, opts: opts, cuts: make(map[int]cut), copies: make(map[int]uint64)}
 	err := sw.run(ctx)
 	if len(sw.ends) > 0 {
 		return sw.ends, nil // what has ended is said once or never
@@ -35,16 +36,18 @@ type sweep struct {
 	due    []state.Key // expired, to be ended
 	ends   []state.End
 	forgot int
+	cuts   map[int]cut    // of each stream, when its refs were asked for
 	copies map[int]uint64 // up to where all mirrors of a stream have it
 }
 
 func (sw *sweep) run(ctx context.Context) error {
 	limit := sw.opts.Limit()
 	now := sw.s.clock.now()
-	for sl, err := range sw.s.scan(ctx, sw.opts.Namespace, state.Ref{}, sw.s.refs, entered, func() {}) {
+	for sl, err := range sw.s.scan(ctx, sw.opts.Namespace, state.Ref{}, sw.refs, entered, func() {}) {
 		if err != nil {
 			return err
 		}
+		sw.s.lives.learn(&sl, sw.cuts[sl.stream], now.UnixMilli())
 		switch {
 		case sl.tomb != nil && sw.forgot < limit && !now.Before(fromMillis(sl.tomb.Due)):
 			if err := sw.forget(ctx, sl); err != nil {
@@ -63,6 +66,20 @@ func (sw *sweep) run(ctx context.Context) error {
 		}
 	}
 	return sw.endDue(ctx)
+}
+
+// refs is a refsFunc: those of what may be due.
+func (sw *sweep) refs(ctx context.Context, stream int, namespace string, after state.Ref) ([]state.Ref, error) {
+	c, err := sw.s.cutOf(ctx, stream, namespace)
+	if err != nil {
+		return nil, err
+	}
+	sw.cuts[stream] = c
+	refs, err := sw.s.refs(ctx, stream, namespace, after)
+	if err != nil {
+		return nil, err
+	}
+	return sw.s.lives.due(namespace, stream, sw.s.opts.Streams, c, refs, sw.s.clock.now().UnixMilli()), nil
 }
 
 // endDue ends what was found.
