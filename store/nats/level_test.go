@@ -13,6 +13,7 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/history"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
@@ -36,17 +37,17 @@ func TestAcknowledgedWritesSurviveWhatTheirLevelNames(t *testing.T) {
 			if lost > 0 {
 				first = slices.Index(servers, leaderOf(t, s, servers))
 			}
-			w := startWitness(s)
-			await(t, "acknowledged writes", &w.done, 300)
+			w := history.StartWitness(s)
+			await(t, "acknowledged writes", &w.Done, 300)
 			killAll(servers)
-			w.finish()
+			w.Finish()
 			for i := range lost {
 				servers[(first+i)%3].Wipe()
 			}
 			for _, server := range servers {
 				server.Launch()
 			}
-			w.check(t, s)
+			w.Check(t, soon(t, s))
 		})
 	}
 }
@@ -59,95 +60,6 @@ func killAll(servers []*natsserver.Server) {
 	wg.Wait()
 }
 
-// A witness writes and remembers what was acknowledged.
-type witness struct {
-	s    state.Store
-	stop chan struct{}
-	wg   sync.WaitGroup
-	done atomic.Int64
-
-	mu      sync.Mutex // guards both below
-	version map[state.Key]uint64
-	deleted []state.Key
-}
-
-func startWitness(s state.Store) *witness {
-	w := &witness{s: s, stop: make(chan struct{}), version: make(map[state.Key]uint64)}
-	for i := range 8 {
-		w.wg.Go(func() { w.write(byte(i * 31)) })
-	}
-	return w
-}
-
-// write works on records that nobody else does, until an error comes.
-func (w *witness) write(routing byte) {
-	for {
-		ref, err := state.NewRef(routing, rand.Reader)
-		if err != nil {
-			return
-		}
-		key := state.Key{Namespace: "test", Ref: ref}
-		if !w.apply(creation(key, "alice"), func() { w.version[key] = 1 }) {
-			return
-		}
-		for v := uint64(1); v < 4; v++ {
-			if !w.apply(state.UpdateOp{Key: key, Version: v, Data: data(int(v))}, func() { w.version[key] = v + 1 }) {
-				return
-			}
-		}
-		if routing%2 == 0 {
-			continue
-		}
-		w.mu.Lock()
-		delete(w.version, key) // unknown from here on
-		w.mu.Unlock()
-		if !w.apply(revocation(key), func() { w.deleted = append(w.deleted, key) }) {
-			return
-		}
-	}
-}
-
-func (w *witness) apply(op state.Op, acknowledged func()) bool {
-	select {
-	case <-w.stop:
-		return false
-	default:
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if _, err := state.Do(ctx, w.s, op); err != nil {
-		return false
-	}
-	w.mu.Lock()
-	acknowledged()
-	w.mu.Unlock()
-	w.done.Add(1)
-	return true
-}
-
-func (w *witness) finish() {
-	close(w.stop)
-	w.wg.Wait()
-}
-
-// check looks whether all that was acknowledged is there, once the store
-// answers.
-func (w *witness) check(t *testing.T, s state.Store) {
-	t.Helper()
-	for key, version := range w.version {
-		if r, err := getSoon(t, s, key); err != nil || r.Version < version {
-			t.Errorf("version %d was acknowledged; got version %d, %v", version, r.Version, err)
-		}
-	}
-	for _, key := range w.deleted {
-		var gone *state.NotFoundError
-		if _, err := getSoon(t, s, key); !errors.As(err, &gone) || gone.End == nil {
-			t.Errorf("a deletion was acknowledged; got %v", err)
-		}
-	}
-	t.Logf("%d records and %d deletions are as acknowledged", len(w.version), len(w.deleted))
-}
-
 // getSoon reads, again while there is an outage.
 func getSoon(t *testing.T, s state.Store, key state.Key) (r state.Record, err error) {
 	t.Helper()
@@ -158,6 +70,11 @@ func getSoon(t *testing.T, s state.Store, key state.Key) (r state.Record, err er
 		}
 	}
 	return r, err
+}
+
+// soon returns getSoon of a store.
+func soon(t *testing.T, s state.Store) func(state.Key) (state.Record, error) {
+	return func(key state.Key) (state.Record, error) { return getSoon(t, s, key) }
 }
 
 // A server that is stalled is not waited for beyond the deadline: the majority
@@ -277,9 +194,4 @@ func leaveOnly(servers []*natsserver.Server, one *natsserver.Server) {
 	for _, server := range servers {
 		server.Launch()
 	}
-}
-
-// revocation ends a record.
-func revocation(key state.Key) state.DeleteOp {
-	return state.DeleteOp{Key: key, Reason: state.ReasonRevoked, ID: newID()}
 }

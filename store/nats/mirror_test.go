@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit/history"
 	"github.com/coatcheck-mcp/coatcheck/internal/testkit/natsserver"
 	"github.com/coatcheck-mcp/coatcheck/state"
 	"github.com/coatcheck-mcp/coatcheck/store/nats"
@@ -138,9 +139,9 @@ func TestAMirrorIsPromoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := startWitness(s)
-	await(t, "acknowledged writes", &w.done, 300)
-	w.finish()
+	w := history.StartWitness(s)
+	await(t, "acknowledged writes", &w.Done, 300)
+	w.Finish()
 	eventually(t, "the mirrors have all", func() error { return mirrored(t, s) })
 	late := lateWrite(t, s, leader, others)
 	leader.Kill()
@@ -173,20 +174,20 @@ func TestAMirrorIsPromoted(t *testing.T) {
 			return errors.New("nothing")
 		}
 	})
-	w.check(t, s)
+	w.Check(t, soon(t, s))
 	if r, err := getSoon(t, s, late); err != nil || r.Version != 1 {
 		t.Errorf("what was not mirrored: version %d, %v; then this level is more than it says", r.Version, err)
 	}
-	again := startWitness(s)
-	await(t, "writes after the promotion", &again.done, 100)
+	again := history.StartWitness(s)
+	await(t, "writes after the promotion", &again.Done, 100)
 	// Nobody takes what is there for lost, and it says so.
 	if healthy, err := nats.Promote(within(t, 2*patience), conn, opts, true); err != nil || healthy[0].Lost || len(healthy[0].Silent) != 0 {
 		t.Errorf("what is well: %+v, %v", healthy, err)
 	}
 	leader.Launch() // with an empty disk
-	await(t, "writes after the return", &again.done, again.done.Load()+100)
-	again.finish()
-	again.check(t, s)
+	await(t, "writes after the return", &again.Done, again.Done.Load()+100)
+	again.Finish()
+	again.Check(t, soon(t, s))
 	// A store that is opened finds the stream under its new name.
 	eventually(t, "make the mirror that is missing", func() error {
 		reopened, err := nats.Open(within(t, patience), conn, opts)
@@ -194,7 +195,7 @@ func TestAMirrorIsPromoted(t *testing.T) {
 			return err
 		}
 		defer reopened.Close()
-		again.check(t, reopened)
+		again.Check(t, soon(t, reopened))
 		return everywhere(t, reopened)
 	})
 }

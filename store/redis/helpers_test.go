@@ -10,6 +10,6 @@ const patience = testkit.Patience
 // These are used in every test of this package.
 var (
 	newKey, creation, data, newID = history.NewKey, history.Creation, history.Data, history.NewID
-	do, create                    = history.Do, history.Create
+	do, create, revocation        = history.Do, history.Create, history.Revocation
 	within, eventually, await     = testkit.Within, testkit.Eventually, testkit.Await
 )

@@ -18,11 +18,6 @@ import (
 // quickReplicas lets a primary serve its first replica at once.
 var quickReplicas = []string{"--repl-diskless-sync-delay", "0"}
 
-// revocation ends a record.
-func revocation(key state.Key) state.DeleteOp {
-	return state.DeleteOp{Key: key, Reason: state.ReasonRevoked, By: "admin", ID: newID()}
-}
-
 func TestDeletesWaitForReplicas(t *testing.T) {
 	primary := redisserver.Start(t, quickReplicas...)
 	replica := primary.Replica()

@@ -32,6 +32,11 @@ func Creation(key state.Key, user string) state.CreateOp {
 	}
 }
 
+// Revocation ends a record.
+func Revocation(key state.Key) state.DeleteOp {
+	return state.DeleteOp{Key: key, Reason: state.ReasonRevoked, By: "admin", ID: NewID()}
+}
+
 // Data is that of the nth update.
 func Data(n int) map[string]json.RawMessage {
 	b, _ := json.Marshal(n)

@@ -5,7 +5,6 @@
 package natsserver
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -14,8 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,17 +24,11 @@ const patience = 60 * time.Second
 
 // A Server is one NATS process.
 type Server struct {
+	*testkit.Process
 	t    testing.TB
-	bin  string
 	name string
 	dir  string
-	args []string
 	port int
-
-	mu     sync.Mutex // guards all below
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has been waited for
-	output *bytes.Buffer
 }
 
 // Start starts a server and waits until it listens. Args are further flags of
@@ -68,9 +59,9 @@ func StartCluster(t testing.TB, n int, args ...string) []*Server {
 
 func prepare(t testing.TB, bin, name string, port int, args ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: bin, name: name, dir: t.TempDir(), port: port}
-	s.args = append([]string{"-name", name, "-port", strconv.Itoa(port), "-dir", s.dir}, args...)
-	t.Cleanup(s.Kill)
+	s := &Server{t: t, name: name, dir: t.TempDir(), port: port}
+	args = append([]string{"-name", name, "-port", strconv.Itoa(port), "-dir", s.dir}, args...)
+	s.Process = testkit.NewProcess(t, "", bin, args...)
 	return s
 }
 
@@ -100,7 +91,7 @@ func (s *Server) URL() string { return "nats://" + s.Addr() }
 // Launch starts the process, at first or again, and waits until it listens.
 func (s *Server) Launch() {
 	s.t.Helper()
-	s.launch()
+	s.Run()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("tcp", s.Addr())
 		if err == nil {
@@ -108,8 +99,7 @@ func (s *Server) Launch() {
 			return
 		}
 		if time.Since(start) > patience {
-			s.Kill()
-			s.t.Fatalf("the server on %s does not listen\n%s", s.Addr(), s.output)
+			s.t.Fatalf("the server on %s does not listen\n%s", s.Addr(), s.Output())
 		}
 	}
 }
@@ -118,9 +108,7 @@ func (s *Server) Launch() {
 // lost.
 func (s *Server) Wipe() {
 	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
+	if s.Runs() {
 		s.t.Fatalf("server %s runs: kill it before", s.name)
 	}
 	entries, err := os.ReadDir(s.dir)
@@ -130,55 +118,4 @@ func (s *Server) Wipe() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-func (s *Server) launch() {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.output = &bytes.Buffer{}
-	cmd := exec.Command(s.bin, s.args...)
-	cmd.Stdout, cmd.Stderr = s.output, s.output
-	// It ends with the test even if that is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		s.t.Fatalf("start %s: %v", s.bin, err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	s.cmd, s.exited = cmd, exited
-}
-
-// Suspend stops the process with SIGSTOP, until Resume.
-func (s *Server) Suspend() {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
-		testkit.Suspend(s.t, s.cmd.Process.Pid)
-	}
-}
-
-// Resume lets a suspended process go on.
-func (s *Server) Resume() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGCONT)
-	}
-}
-
-// Kill ends the process at once, as kill -9 does, and waits for its end.
-func (s *Server) Kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	<-s.exited
-	s.cmd = nil
 }

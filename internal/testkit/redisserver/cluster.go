@@ -22,7 +22,7 @@ func StartCluster(t testing.TB, masters int, replicas bool, args ...string) *Clu
 			"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
 			"--cluster-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0",
 		}, args...)...)
-		s.launch()
+		s.Run()
 		return s
 	}
 	c := &Cluster{}

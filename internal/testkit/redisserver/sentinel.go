@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/coatcheck-mcp/coatcheck/internal/testkit"
 )
 
 // MasterSet is the name by which sentinels know the primary.
@@ -53,7 +55,7 @@ func field(reply, name string) string {
 
 func startSentinel(t testing.TB, primary *Server) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: find(t, "redis-sentinel"), dir: t.TempDir(), port: freePort(t)}
+	s := &Server{t: t, name: "redis-sentinel", dir: t.TempDir(), port: freePort(t)}
 	conf := filepath.Join(s.dir, "sentinel.conf")
 	text := fmt.Sprintf(`port %d
 bind 127.0.0.1
@@ -66,8 +68,7 @@ sentinel parallel-syncs %s 1
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.args = []string{conf}
-	t.Cleanup(s.Kill)
+	s.Process = testkit.NewProcess(t, s.dir, find(t, s.name), conf)
 	s.Launch()
 	return s
 }

@@ -5,15 +5,11 @@
 package redisserver
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,16 +21,11 @@ const patience = 60 * time.Second
 
 // A Server is one Redis process.
 type Server struct {
+	*testkit.Process
 	t    testing.TB
-	bin  string
+	name string // of the program
 	dir  string
-	args []string
 	port int
-
-	mu     sync.Mutex // guards all below
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has been waited for
-	output *bytes.Buffer
 }
 
 // Start starts a server and waits until it answers. Args are further
@@ -48,12 +39,12 @@ func Start(t testing.TB, args ...string) *Server {
 
 func prepare(t testing.TB, binary string, args ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, bin: find(t, binary), dir: t.TempDir(), port: freePort(t)}
-	s.args = append([]string{
+	s := &Server{t: t, name: binary, dir: t.TempDir(), port: freePort(t)}
+	args = append([]string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no", "--enable-debug-command", "yes",
 	}, args...)
-	t.Cleanup(s.Kill)
+	s.Process = testkit.NewProcess(t, s.dir, find(t, binary), args...)
 	return s
 }
 
@@ -106,63 +97,12 @@ func (s *Server) Dir() string { return s.dir }
 // Launch starts the process, at first or again, and waits until it answers.
 func (s *Server) Launch() {
 	s.t.Helper()
-	s.launch()
-	s.t.Log("started", filepath.Base(s.bin), "on", s.Addr())
+	s.Run()
+	s.t.Log("started", s)
 	s.await("answers PING", func() bool {
 		reply, err := s.try("PING")
 		return err == nil && reply == "PONG"
 	})
-}
-
-func (s *Server) launch() {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.output = &bytes.Buffer{}
-	cmd := exec.Command(s.bin, s.args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, s.output, s.output
-	// It ends with the test even if that is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		s.t.Fatalf("start %s: %v", s.bin, err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	s.cmd, s.exited = cmd, exited
-}
-
-// Suspend stops the process with SIGSTOP, until Resume.
-func (s *Server) Suspend() {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
-		testkit.Suspend(s.t, s.cmd.Process.Pid)
-	}
-}
-
-// Resume lets a suspended process go on.
-func (s *Server) Resume() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGCONT)
-	}
-}
-
-// Kill ends the process at once, as kill -9 does, and waits for its end.
-func (s *Server) Kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	<-s.exited
-	s.cmd = nil
 }
 
 // await ends the test unless cond becomes true in time.
@@ -170,15 +110,9 @@ func (s *Server) await(what string, cond func() bool) {
 	s.t.Helper()
 	for start := time.Now(); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Since(start) > patience {
-			s.Kill()
-			s.t.Fatalf("%s on %s: still waiting until it %s\n%s", s.bin, s.Addr(), what, tail(s.output.String()))
+			s.t.Fatalf("%s: still waiting until it %s\n%s", s, what, s.Output())
 		}
 	}
-}
-
-func tail(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
 // Do sends a command and returns the answer, arrays as one element a line. An
@@ -221,7 +155,7 @@ func (s *Server) Replica(args ...string) *Server {
 	return r
 }
 
-func (s *Server) String() string { return fmt.Sprintf("%s on %s", filepath.Base(s.bin), s.Addr()) }
+func (s *Server) String() string { return fmt.Sprintf("%s on %s", s.name, s.Addr()) }
 
 // FreePort returns a port of the loopback interface that nobody uses.
 func FreePort(t testing.TB) string { return strconv.Itoa(freePort(t)) }
