@@ -25,10 +25,8 @@ check:
 	go vet ./...
 	go tool staticcheck ./...
 
-# With fewer random operations and stacks of wrappers than "make test", which
-# runs all: the detector needs each access once, and takes minutes.
 race: deps
-	go run ./internal/testkit/report $(LIMIT) -race -short $(RACE)
+	go run ./internal/testkit/report $(LIMIT) -race $(RACE)
 
 # Every fuzz target, so many inputs (or so long) each: make fuzz FUZZ=10m.
 FUZZ = 2000x

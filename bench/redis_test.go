@@ -115,25 +115,14 @@ func BenchmarkRedisUpdate(b *testing.B) {
 // BenchmarkRedisWatchedUpdate compares updates while somebody watches with those
 // of which nobody hears. Target: at least 0.85 of their rate.
 func BenchmarkRedisWatchedUpdate(b *testing.B) {
-	watched, alone := openRedis(b), openRedis(b)
-	ctx, stop := context.WithCancel(b.Context())
-	changes, err := watched.store.Watch(ctx, state.WatchOptions{Namespace: "bench"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	heard := make(chan int)
-	go func() {
-		n := 0
-		for c := range changes {
-			if c.Type == state.Updated {
-				n++
-			}
+	p := openRedis(b)
+	updates := func(n int) (time.Duration, error) { return byWriters(redisCallers, n, p.update) }
+	watched := func(n int) (time.Duration, error) { return whileWatched(b.Context(), p.store, n, updates) }
+	for b.Loop() {
+		c, err := Compare(Side{Name: "watched", Run: watched}, Side{Name: "not watched", Run: updates}, redisRounds, redisOps)
+		if err != nil {
+			b.Fatal(err)
 		}
-		heard <- n
-	}()
-	compareCalls(b, watched.update, alone.update, "updates that nobody watches")
-	stop()
-	if n := <-heard; n == 0 {
-		b.Error("the watcher heard of no update")
+		report(b, c, "that without a watcher")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -147,21 +148,22 @@ func TestDumpOfPlainSQLiteTells(t *testing.T) {
 	}
 }
 
+// files returns all that a folder holds.
 func files(t *testing.T, folder string) (dump []byte) {
 	t.Helper()
-	entries, err := os.ReadDir(folder)
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		dump = append(dump, b...)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(folder, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		dump = append(dump, b...)
-	}
 	if len(dump) < 10_000 {
-		t.Fatalf("%d bytes in %d files", len(dump), len(entries))
+		t.Fatalf("%s holds %d bytes", folder, len(dump))
 	}
 	return dump
 }

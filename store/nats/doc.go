@@ -36,7 +36,9 @@
 // particular reads all of a namespace too.
 //
 // Sweep asks for the names of all records and tombstones, and reads each once and
-// when it may be due: what it read before it remembers, in some 60 bytes each.
+// when it may be due: what it read before it remembers, in some 60 bytes each. If a
+// server lost writes that it had acknowledged, a record that they prolonged may be
+// ended as much later.
 //
 // # Reads
 //

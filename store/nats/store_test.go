@@ -93,9 +93,6 @@ func TestEventsKeepTheContractByTheServersTime(t *testing.T) {
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: the same on one server is run")
-	}
 	t.Parallel()
 	servers := natsserver.StartCluster(t, 3, "-sync=false")
 	h := harness(connect(t, urls(servers)), nats.Options{Streams: 1, Replicas: 3})

@@ -53,7 +53,11 @@ func (p *paramsPool) put(used *params) {
 
 // add makes a value of what was written from there on.
 func (p *params) add(from int) {
-	p.values = append(p.values, p.room[from:len(p.room):len(p.room)])
+	v := p.room[from:len(p.room):len(p.room)]
+	if v == nil {
+		v = []byte{} // nothing was written yet, and nil would be NULL
+	}
+	p.values = append(p.values, v)
 }
 
 func (p *params) null() { p.values = append(p.values, nil) }

@@ -41,6 +41,17 @@ func TestObjectsOfNoMembers(t *testing.T) {
 	}
 }
 
+func TestParametersThatAreEmptyAreNotNull(t *testing.T) {
+	var p params
+	p.text("")
+	p.bytes(nil)
+	for i, v := range p.values {
+		if v == nil {
+			t.Errorf("value %d is NULL", i)
+		}
+	}
+}
+
 func TestParametersAreNotDisturbedByThoseAfterThem(t *testing.T) {
 	var pool paramsPool
 	for _, n := range []int{3, 4000, 1, largest + 1, 5} {

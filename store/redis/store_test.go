@@ -70,9 +70,6 @@ func TestStandaloneKeepsTheContractForDays(t *testing.T) {
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: the same on one server is run")
-	}
 	cluster := redisserver.StartCluster(t, 3, true)
 	h := harness(redis.Options{
 		Addresses: cluster.Addrs(), ClockError: state.Precision,
@@ -83,9 +80,6 @@ func TestClusterKeepsTheContract(t *testing.T) {
 }
 
 func TestSentinelKeepsTheContract(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: the same on one server is run")
-	}
 	set := redisserver.StartSentinels(t, 2)
 	statetest.Run(t, harness(redis.Options{
 		Addresses: set.Addrs(), Master: redisserver.MasterSet, ClockError: state.Precision,

@@ -119,3 +119,6 @@ func (s *Server) Wipe() {
 		s.t.Fatal(err)
 	}
 }
+
+// Dir is the folder in which the server keeps its files.
+func (s *Server) Dir() string { return s.dir }
